@@ -1,4 +1,5 @@
-"""What the scripts in `hack/` share: set-up of engine, etcd, images and virtual environment, with the standard library only.
+"""What the scripts in `hack/` share: set-up of engine, etcd, images and virtual environment.
 
-Called by the executables in `hack/` before any dependency is installed, so nothing here may import more than Python itself.
+Called by the executables in `hack/` before any dependency is installed, so nothing here imports more than Python
+itself.
 """

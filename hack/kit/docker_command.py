@@ -25,7 +25,8 @@ def main(arguments: list[str]) -> int:
     if not re.fullmatch(r"[a-z][a-z0-9]{0,6}", options.name):
         raise HackError(f"engine name {options.name!r}: 1 to 7 lower-case letters and digits, please")
     engine = Engine(options.name)
-    match options.verb:
+    verb: str = options.verb
+    match verb:
         case "up":
             if not engine.up():
                 say(f"Docker engine {engine.name!r} runs already: {engine.api.host}")
@@ -38,7 +39,7 @@ def main(arguments: list[str]) -> int:
             running = engine.api.answers()
             say(f"Docker engine {engine.name!r} {'runs' if running else 'does not run'}: {engine.api.host}")
             return 0 if running else 3
-        case "socket":
+        case _:
             say(str(engine.api.socket))
     return 0
 

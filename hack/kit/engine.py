@@ -19,7 +19,7 @@ from kit import network
 from kit.cgroups import mount_missing_controllers
 from kit.console import HackError, run, say, wait_until
 from kit.engine_api import EngineApi
-from kit.packages import ensure_programs, find_program
+from kit.packages import as_root, ensure_programs, find_program
 from kit.paths import CACHE, KEY, RUN
 
 LABEL = "lattice.dev/hack"
@@ -87,7 +87,9 @@ class Engine:
         if self.pid() is not None and self.api.answers():
             return False
         if os.geteuid() != 0:
-            raise HackError("a Docker engine needs root: run this with sudo")
+            CACHE.mkdir(parents=True, exist_ok=True)  # so that it is ours and not root's
+            as_root("kit.docker_command", "up", self.name)
+            return True
         ensure_programs(PACKAGES)
         self.down()
         mount_missing_controllers()
@@ -144,13 +146,14 @@ class Engine:
     def down(self) -> bool:
         """Stop it and remove its network; idempotent. True if it was running."""
         pid = self.pid()
+        if os.geteuid() != 0 and self.run_dir.exists():
+            as_root("kit.docker_command", "down", self.name)
+            return pid is not None
         if pid is not None:
             os.kill(pid, signal.SIGTERM)
             if not wait_until(lambda: self.pid() is None, timeout_s=STOP_TIMEOUT_S):
                 raise HackError(f"dockerd (pid {pid}) did not stop within {STOP_TIMEOUT_S} s")
         if self.run_dir.exists():
-            if os.geteuid() != 0:
-                raise HackError("removing a Docker engine needs root: run this with sudo")
             was_here = self.namespace is None
             network.destroy(self.network_name)
             if was_here:
@@ -162,6 +165,9 @@ class Engine:
 
     def wipe(self) -> None:
         """Stop it and delete everything it ever held: containers, volumes, images."""
+        if os.geteuid() != 0 and self.data_dir.exists():
+            as_root("kit.docker_command", "wipe", self.name)
+            return
         self.down()
         shutil.rmtree(self.data_dir, ignore_errors=True)
 

@@ -57,7 +57,7 @@ class EngineApi:
         *,
         body: BinaryIO | bytes | None = None,
         timeout_s: float = 60,
-    ) -> Any:  # noqa: ANN401 -- Docker's JSON
+    ) -> Any:
         """One call; the decoded JSON, or None for an empty answer.
 
         Raises:

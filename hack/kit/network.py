@@ -4,8 +4,8 @@ Two dockerds in one network namespace fight: each start flushes the shared iptab
 
 * no other dockerd in this namespace: the engine gets a bridge of its own here, and ports published on 127.0.0.1 are
   reachable from every shell;
-* another dockerd is here (the user's, or one of ours): the engine gets a network namespace of its own, tied to this one by
-  a veth pair. Ports published on 127.0.0.1 exist inside it only; `nsenter --net=…` goes there.
+* another dockerd is here (the user's, or one of ours): the engine gets a network namespace of its own, tied to this
+  one by a veth pair. Ports published on 127.0.0.1 exist inside it only; `nsenter --net=…` goes there.
 
 `nsenter`, never `ip netns exec`: the latter remounts /sys, which hides the cgroups from dockerd.
 """
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +36,7 @@ class Network:
     """What dockerd is started with.
 
     Attributes:
-        name: Of the bridge, and of the namespace and veth if there are such; at most 15 characters, as for any interface.
+        name: Of the bridge, and of the namespace and veth if there are such; 15 characters at most, with a `v`.
         namespace: Its network namespace; None for ours.
         bridge: The default bridge's address.
         pool: Where further networks are taken from.
@@ -55,10 +54,10 @@ class Network:
 
 def foreign_engine_here() -> bool:
     """Whether a dockerd runs in our own network namespace."""
-    ours = os.readlink("/proc/self/ns/net")
+    ours = Path("/proc/self/ns/net").readlink()
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if (process / "comm").read_text().strip() == "dockerd" and os.readlink(process / "ns/net") == ours:
+            if (process / "comm").read_text().strip() == "dockerd" and (process / "ns/net").readlink() == ours:
                 return True
         except OSError:  # it ended while we looked
             continue

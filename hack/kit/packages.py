@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from kit.console import HackError, run, say
+from kit.console import HackError, main_guard, run, say
+from kit.paths import REPOSITORY
 
 POLICY = Path("/usr/sbin/policy-rc.d")
 SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
@@ -40,7 +43,8 @@ def install_packages(packages: list[str], *, reason: str) -> None:
     if find_program("apt-get") is None:
         raise HackError(f"{reason}, and there is no apt-get here: please install {' '.join(packages)} yourself")
     if os.geteuid() != 0:
-        raise HackError(f"{reason}: please run `sudo apt-get install {' '.join(packages)}`, or this script as root")
+        as_root("kit.packages", *packages)
+        return
     say(f"installing {' '.join(packages)} ({reason})")
     env = {"DEBIAN_FRONTEND": "noninteractive"}
     options = ["-qq", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=120"]
@@ -49,6 +53,21 @@ def install_packages(packages: list[str], *, reason: str) -> None:
             # The usual cause on a fresh machine: no package lists, or old ones.
             run(["apt-get", "update", "-qq"], env=env)
             run(["apt-get", "install", *options, *packages], env=env)
+
+
+def as_root(module: str, *arguments: str) -> None:
+    """Run a module of the kit with sudo, which may ask for a password at the terminal.
+
+    Raises:
+        HackError: There is no sudo, or the module failed.
+    """
+    if find_program("sudo") is None:
+        raise HackError(f"{module} needs root, and there is no sudo here: please run this script as root")
+    # What root needs to know of us; sudo clears the rest. -B: no byte code of root's in the clone.
+    keep = [f"{name}={os.environ[name]}" for name in ("LATTICE_CACHE",) if name in os.environ]
+    program = [sys.executable, "-B", "-m", module, *arguments]
+    if subprocess.call(["sudo", "env", f"PYTHONPATH={REPOSITORY / 'hack'}", *keep, *program]) != 0:
+        raise HackError(f"{module} {' '.join(arguments)} failed as root")
 
 
 @contextmanager
@@ -62,3 +81,12 @@ def _daemons_held_back() -> Iterator[None]:
     finally:
         if ours:
             POLICY.unlink(missing_ok=True)
+
+
+def _main(packages: list[str]) -> int:
+    install_packages(packages, reason="asked for by a script in hack/")
+    return 0
+
+
+if __name__ == "__main__":
+    main_guard(_main)

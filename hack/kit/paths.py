@@ -1,8 +1,8 @@
 """Where the scripts keep their things.
 
 * `.venv/` the virtual environment.
-* `.cache/` what is expensive to get and may be deleted at any time: image tars, Debian packages, the engine's data root.
-  `LATTICE_CACHE` moves it.
+* `.cache/` what is expensive to get and may be deleted at any time: image tars, Debian packages, the engine's data
+  root. `LATTICE_CACHE` moves it.
 * `.lattice/` the state of `hack/up`: store, kubeconfig, logs, etcd's data.
 * `/run/lattice-hack/<key>/` sockets, pid files and exec roots. A Unix socket's path may have 107 bytes only, so these
   cannot live below an arbitrarily deep clone; and they have no meaning after a reboot, when `/run` is empty too.

@@ -22,7 +22,9 @@ hack_exec() {
     echo "installing python3 (no Python 3.11 or newer found)" >&2
     local sudo=()
     [ "$(id -u)" = 0 ] || sudo=(sudo)
-    "${sudo[@]}" apt-get update -qq && "${sudo[@]}" apt-get install -qq -y --no-install-recommends python3 >/dev/null || true
+    if "${sudo[@]}" apt-get update -qq; then
+      "${sudo[@]}" apt-get install -qq -y --no-install-recommends python3 >/dev/null || true
+    fi
     if ! python=$(hack_python); then
       echo "Lattice needs Python 3.11 or newer: please install one" >&2
       exit 1

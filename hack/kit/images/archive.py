@@ -15,7 +15,7 @@ import tarfile
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}
 EPOCH = "1970-01-01T00:00:00Z"
@@ -59,7 +59,7 @@ def write_image(
     partial.rename(target)
 
 
-def _write_layer(root: Path, layer: BinaryIO, owners: Mapping[str, tuple[int, int]]) -> None:
+def _write_layer(root: Path, layer: IO[bytes], owners: Mapping[str, tuple[int, int]]) -> None:
     def normalize(member: tarfile.TarInfo) -> tarfile.TarInfo:
         member.uid = member.gid = 0
         member.uname = member.gname = ""
@@ -74,9 +74,12 @@ def _write_layer(root: Path, layer: BinaryIO, owners: Mapping[str, tuple[int, in
             archive.add(path, arcname=str(path.relative_to(root)), recursive=False, filter=normalize)
 
 
-def _digest(file: BinaryIO) -> str:
+def _digest(file: IO[bytes]) -> str:
+    digest = hashlib.sha256()
     file.seek(0)
-    return hashlib.file_digest(file, "sha256").hexdigest()
+    while chunk := file.read(1 << 20):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _add_bytes(archive: tarfile.TarFile, name: str, content: bytes) -> None:

@@ -1,7 +1,7 @@
 """From a recipe to an image in an engine of ours, by way of a cached tar.
 
-Called by `hack/images`, `hack/up` and `hack/test`. Three levels, each cheap when the one before was done: the engine has
-an image of this recipe; the cache has its tar; the packages have to be resolved, unpacked and picked from.
+Called by `hack/images`, `hack/up` and `hack/test`. Three levels, each cheap when the one before was done: the
+engine has an image of this recipe; the cache has its tar; the packages have to be resolved, unpacked and picked from.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def ensure_images(api: EngineApi, names: Iterable[str] = RECIPES, *, refresh: bo
     """
     if not engine.is_ours(api):
         raise HackError(
-            f"the engine at {api.host} is not one of hack's own: stand-ins carry official names and must not get there; "
-            "start one with hack/docker up"
+            f"the engine at {api.host} is not one of hack's own: stand-ins carry official names and must not "
+            "get there; start one with hack/docker up"
         )
     for name in names:
         if name not in RECIPES:
@@ -123,7 +123,8 @@ def _version(recipe: Recipe, packages: list[Package]) -> str:
     version = next(package.upstream_version for package in packages if package.name == recipe.version_of)
     if not version.startswith(recipe.must_be):
         raise HackError(
-            f"this machine's Debian packages have {recipe.name} {version}, and {recipe.name}:{recipe.tags[0]} cannot be that"
+            f"this machine's Debian packages have {recipe.name} {version}, "
+            f"and {recipe.name}:{recipe.must_be.rstrip('.')} cannot be that"
         )
     return version
 

@@ -16,7 +16,8 @@ PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SHELL_PACKAGES = ("busybox-static", "dash", "libc6")
 """In every image but busybox itself: applets for people, dash as /bin/sh.
 
-NB: not busybox' own sh: Debian builds it to prefer its applets over programs on PATH, so `setpriv` would be the wrong one.
+NB: not busybox' own sh: Debian builds it to prefer its applets over programs on PATH, so `setpriv` would be the wrong
+one.
 """
 
 

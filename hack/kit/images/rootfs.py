@@ -1,8 +1,8 @@
 """A small root file system, picked from unpacked packages.
 
 Picking the named programs and the shared libraries that their loader lists makes an image four times smaller than the
-packages it comes from, and needs no chroot. The loader that lists them is the one in the packages, so the result does not
-depend on what this machine has installed.
+packages it comes from, and needs no chroot. The loader that lists them is the one in the packages, so the result does
+not depend on what this machine has installed.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _copy(source: Path, target: Path, path: str) -> None:
 
 
 def _copy_libraries(source: Path, target: Path) -> None:
-    """The shared libraries of every program and library that was picked, and name look-up, which is opened by name only."""
+    """The shared libraries of all programs that were picked, and those of name look-up, which are opened by name."""
     loader = LOADER.get(platform.machine())
     if loader is None:
         raise HackError(f"no stand-in images for {platform.machine()}: please use an image registry")
@@ -89,7 +89,7 @@ def _copy_libraries(source: Path, target: Path) -> None:
     for library in ("libnss_files.so.2", "libnss_dns.so.2", "libresolv.so.2"):
         _copy(source, target, f"{MULTIARCH}/{library}")
     # Folders of private libraries (such as systemd's) do not matter to what we pick: one search path is enough.
-    command = [source / loader, "--library-path", source / MULTIARCH, "--list"]
+    command: list[str | Path] = [source / loader, "--library-path", source / MULTIARCH, "--list"]
     for program in programs:
         listed = subprocess.run([*command, program], capture_output=True, text=True, check=False).stdout
         for name, path in re.findall(r"^\s*(\S+) => (\S+)", listed, re.MULTILINE):

@@ -38,7 +38,10 @@ initialize() {
   fi
   for script in /docker-entrypoint-initdb.d/*; do
     case $script in
-      *.sh) if [ -x "$script" ]; then "$script"; else . "$script"; fi ;;
+      *.sh)
+        # shellcheck disable=SC1090 # only known when it runs
+        if [ -x "$script" ]; then "$script"; else . "$script"; fi
+        ;;
       *.sql) psql -v ON_ERROR_STOP=1 -U "$POSTGRES_USER" -d "$POSTGRES_DB" --no-password -f "$script" ;;
     esac
   done
