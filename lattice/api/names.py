@@ -1,0 +1,60 @@
+"""Well-known labels, annotations, taints and finalizers: each spelled once, with its meaning and its writer."""
+
+from __future__ import annotations
+
+from typing import Final
+
+GROUP: Final = "lattice.dev"
+
+# Labels on objects
+LABEL_WORKLOAD: Final = "lattice.dev/workload"
+"""On everything a Workload owns: the Workload's name. Written by the workload reconciler."""
+LABEL_ORDINAL: Final = "lattice.dev/ordinal"
+"""On a Workload's Pods and claims: the replica's number, from 0."""
+LABEL_TEMPLATE_HASH: Final = "lattice.dev/template-hash"
+"""On a Workload's Pods: hash of the Pod template they were made from."""
+LABEL_ATTEMPT: Final = "lattice.dev/attempt"
+"""On a Workload's Pods: number of the replacement, from 0."""
+LABEL_HOSTNAME: Final = "kubernetes.io/hostname"
+"""On Nodes: the Node's name; the key of a local volume's node affinity."""
+LABEL_OS: Final = "kubernetes.io/os"
+LABEL_ARCH: Final = "kubernetes.io/arch"
+
+# Annotations
+ANNOTATION_HOST_PORTS: Final = "lattice.dev/host-ports"
+"""On Pods: JSON list of ``{containerPort, protocol, hostIP, hostPort}`` as published. Written by the agent with the status, read by it
+before a re-create, so that a port stays."""
+
+# Taints
+TAINT_NOT_READY: Final = "node.kubernetes.io/not-ready"
+TAINT_UNREACHABLE: Final = "node.kubernetes.io/unreachable"
+TAINT_UNSCHEDULABLE: Final = "node.kubernetes.io/unschedulable"
+
+# Finalizers
+FINALIZER_NODE_VOLUME: Final = "lattice.dev/node-volume"
+"""On PersistentVolumes: the node's agent must remove the Docker volume before the object goes."""
+FINALIZER_CLAIM_PROTECTION: Final = "kubernetes.io/pvc-protection"
+"""On claims: not removed while a Pod uses it."""
+FINALIZER_FOREGROUND: Final = "foregroundDeletion"
+FINALIZER_ORPHAN: Final = "orphan"
+
+STORAGE_CLASS_LOCAL: Final = "lattice-local"
+"""The one StorageClass: a Docker volume on the node where the first consumer runs. Read-only."""
+VOLUME_DRIVER: Final = "local.lattice.dev"
+"""CSI driver name in the PersistentVolumes that we make; ``volumeHandle`` is the Docker volume's name."""
+
+NAMESPACE_DEFAULT: Final = "default"
+NAMESPACE_NODE_LEASE: Final = "kube-node-lease"
+NAMESPACE_SYSTEM: Final = "kube-system"
+BOOTSTRAP_NAMESPACES: Final = (NAMESPACE_DEFAULT, NAMESPACE_NODE_LEASE, NAMESPACE_SYSTEM)
+
+GROUP_MASTERS: Final = "system:masters"
+"""Users of this group have the role admin."""
+GROUP_NODES: Final = "system:nodes"
+"""Users ``system:node:<name>`` of this group have the role node."""
+NODE_USER_PREFIX: Final = "system:node:"
+
+HEADER_CLUSTER_ID: Final = "Lattice-Cluster-Id"
+"""On every answer: the UUID of the cluster."""
+HEADER_EPOCH: Final = "Lattice-Store-Epoch"
+"""On every answer: a number that every restore raises. An agent that sees another id or a lower epoch removes nothing."""

@@ -1,0 +1,57 @@
+"""The table of kinds: which Python type a group, version and kind stands for. The only list of all kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from lattice.api import (
+    configmap,
+    event,
+    lease,
+    meta,
+    namespace,
+    node,
+    pod,
+    storage,
+    tombstone,
+    workload,
+)
+
+KINDS: Final[tuple[type[meta.Object], ...]] = (
+    namespace.Namespace,
+    node.Node,
+    pod.Pod,
+    configmap.Secret,
+    configmap.ConfigMap,
+    event.Event,
+    storage.PersistentVolumeClaim,
+    storage.PersistentVolume,
+    storage.StorageClass,
+    lease.Lease,
+    workload.Workload,
+    tombstone.Tombstone,
+)
+
+_BY_KIND: Final[Mapping[tuple[str, str], type[meta.Object]]] = {(kind.group_version(), kind.KIND): kind for kind in KINDS}
+
+
+def kind_of(api_version: str, kind: str) -> type[meta.Object] | None:
+    """Return the Python type of a kind, or ``None`` for one that is not built in."""
+    return _BY_KIND.get((api_version, kind))
+
+
+def parse_object(data: Mapping[str, Any]) -> meta.Object:
+    """Return the typed object of a decoded manifest or answer.
+
+    Raises:
+        ValueError: the kind is not built in, or apiVersion or kind is missing.
+        pydantic.ValidationError: the fields do not fit.
+    """
+    api_version, kind = data.get("apiVersion"), data.get("kind")
+    if not isinstance(api_version, str) or not isinstance(kind, str):
+        raise ValueError("apiVersion and kind must be set")
+    found = kind_of(api_version, kind)
+    if found is None:
+        raise ValueError(f'no matches for kind "{kind}" in version "{api_version}"')
+    return found.model_validate(data)
