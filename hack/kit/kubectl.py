@@ -28,9 +28,7 @@ def find_kubectl() -> Path:
     if not good:
         oldest = ".".join(map(str, OLDEST))
         seen = ", ".join(map(str, versions)) or "none"
-        raise HackError(
-            f"kubectl {oldest} or newer is needed (found: {seen}): put one on PATH or name it in LATTICE_KUBECTL"
-        )
+        raise HackError(f"kubectl {oldest} or newer is needed (found: {seen}): put one on PATH or name it in LATTICE_KUBECTL")
     return max(good, key=lambda path: good[path])
 
 

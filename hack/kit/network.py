@@ -72,9 +72,7 @@ def create(name: str, *, own_namespace: bool) -> Network:
     pool = ipaddress.ip_network(f"{POOLS[index * 4096]}/20")
     assert isinstance(bridge, ipaddress.IPv4Interface)
     assert isinstance(pool, ipaddress.IPv4Network)
-    network = Network(
-        name=name, namespace=Path("/run/netns") / name if own_namespace else None, bridge=bridge, pool=pool
-    )
+    network = Network(name=name, namespace=Path("/run/netns") / name if own_namespace else None, bridge=bridge, pool=pool)
     destroy(name)
     if own_namespace:
         _create_namespace(name, outside=UPLINKS[index * 4 + 1], inside=UPLINKS[index * 4 + 2])

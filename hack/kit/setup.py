@@ -17,6 +17,7 @@ from kit.console import say
 from kit.engine import Engine
 from kit.engine_api import EngineApi
 from kit.images.build import STAND_IN_LABEL, ensure_images
+from kit.images.recipes import RECIPES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,4 +87,4 @@ def _ensure_images(api: EngineApi, names: tuple[str, ...]) -> None:
     if not stand_ins and official_images.pull(api, names):
         return
     say("no image registry answers: using stand-ins for the official images, made from Debian packages")
-    ensure_images(api, names)
+    ensure_images(api, RECIPES)  # all of them: what an agent cannot pull later has to be there

@@ -183,8 +183,7 @@ class InvalidError(ApiError):
     def causes(self) -> tuple[Cause, ...]:
         """The field errors."""
         return tuple(
-            Cause(cause.get("reason", ""), cause.get("message", ""), cause.get("field", ""))
-            for cause in self.details.get("causes", ())
+            Cause(cause.get("reason", ""), cause.get("message", ""), cause.get("field", "")) for cause in self.details.get("causes", ())
         )
 
     @classmethod
@@ -276,9 +275,7 @@ _BY_CODE_AND_REASON: dict[tuple[int, str], type[ApiError]] = {
         TooManyRequestsError, InternalError, ServiceUnavailableError, TimeoutStatusError,
     )
 }  # fmt: skip
-_BY_CODE: dict[int, type[ApiError]] = {
-    code: cls for (code, reason), cls in _BY_CODE_AND_REASON.items() if reason != "AlreadyExists"
-}
+_BY_CODE: dict[int, type[ApiError]] = {code: cls for (code, reason), cls in _BY_CODE_AND_REASON.items() if reason != "AlreadyExists"}
 
 
 def from_status(status: Mapping[str, Any], *, code: int = 0) -> ApiError:

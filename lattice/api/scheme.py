@@ -50,7 +50,7 @@ def parse_object(data: Mapping[str, Any]) -> meta.Object:
     """
     api_version, kind = data.get("apiVersion"), data.get("kind")
     if not isinstance(api_version, str) or not isinstance(kind, str):
-        raise ValueError("apiVersion and kind must be set")
+        raise ValueError("apiVersion and kind must be set")  # noqa: TRY004 - of the manifest, not of a Python value
     found = kind_of(api_version, kind)
     if found is None:
         raise ValueError(f'no matches for kind "{kind}" in version "{api_version}"')

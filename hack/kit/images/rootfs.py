@@ -66,9 +66,7 @@ def _copy(source: Path, target: Path, path: str) -> None:
         raise HackError(f"the packages hold no /{path}: the recipe does not fit this release")
     copy.parent.mkdir(parents=True, exist_ok=True)
     if origin.is_dir() and not origin.is_symlink():
-        shutil.copytree(
-            origin, copy, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns("bitcode", "llvmjit*")
-        )
+        shutil.copytree(origin, copy, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns("bitcode", "llvmjit*"))
     elif not os.path.lexists(copy):
         shutil.copy2(origin, copy, follow_symlinks=False)
         if origin.is_symlink():
