@@ -76,12 +76,12 @@ def wait_until(ready: Callable[[], bool], *, timeout_s: float, every_s: float = 
     return True
 
 
-def main_guard(main: Callable[[list[str]], int]) -> None:
-    """Run a script's main: one sentence instead of a traceback for what a person can act on."""
+def main_guard(name: str, main: Callable[[list[str]], int]) -> None:
+    """Run the main of the script `name`: one sentence instead of a traceback for what a person can act on."""
     try:
         code = main(sys.argv[1:])
     except HackError as error:
-        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr, flush=True)
+        print(f"{name}: {error}", file=sys.stderr, flush=True)
         code = 1
     except KeyboardInterrupt:
         code = 130

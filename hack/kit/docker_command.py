@@ -45,4 +45,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    main_guard(main)
+    main_guard("hack/docker", main)

@@ -89,4 +89,4 @@ def _main(packages: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    main_guard(_main)
+    main_guard("hack", _main)

@@ -22,9 +22,7 @@ EPOCH = "1970-01-01T00:00:00Z"
 """Nothing in an image tells when it was made, so that it is the same every time."""
 
 
-def write_image(
-    root: Path, target: Path, *, tags: list[str], config: Mapping[str, object], owners: Mapping[str, tuple[int, int]]
-) -> None:
+def write_image(root: Path, target: Path, *, tags: list[str], config: Mapping[str, object], owners: Mapping[str, tuple[int, int]]) -> None:
     """Write the tree `root` as an image to `target`, all at once or not at all.
 
     Args:

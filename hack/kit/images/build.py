@@ -123,8 +123,7 @@ def _version(recipe: Recipe, packages: list[Package]) -> str:
     version = next(package.upstream_version for package in packages if package.name == recipe.version_of)
     if not version.startswith(recipe.must_be):
         raise HackError(
-            f"this machine's Debian packages have {recipe.name} {version}, "
-            f"and {recipe.name}:{recipe.must_be.rstrip('.')} cannot be that"
+            f"this machine's Debian packages have {recipe.name} {version}, and {recipe.name}:{recipe.must_be.rstrip('.')} cannot be that"
         )
     return version
 
