@@ -7,6 +7,7 @@ bridge and containerd, so it neither sees nor touches what the user's engine run
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -161,6 +162,8 @@ class Engine:
             _unmount_below(self.run_dir)
             _unmount_below(self.data_dir)
             shutil.rmtree(self.run_dir)
+            with contextlib.suppress(OSError):  # another engine of this clone is there
+                RUN.rmdir()
         return pid is not None
 
     def wipe(self) -> None:
