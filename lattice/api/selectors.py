@@ -108,10 +108,10 @@ class LabelSelector:
 
 _KEY: Final = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.\-]{0,251}[A-Za-z0-9])?/)?[A-Za-z0-9](?:[A-Za-z0-9._\-]{0,61}[A-Za-z0-9])?"
 _VALUE: Final = r"(?:[A-Za-z0-9](?:[A-Za-z0-9._\-]{0,61}[A-Za-z0-9])?)?"
-_SET = re.compile(rf"^\s*({_KEY})\s+(in|notin)\s*\(\s*([^()]*?)\s*\)\s*$")
-_EQUAL = re.compile(rf"^\s*({_KEY})\s*(==|=|!=)\s*({_VALUE})\s*$")
-_EXISTS = re.compile(rf"^\s*(!?)\s*({_KEY})\s*$")
-_VALUE_ONLY = re.compile(rf"^{_VALUE}$")
+_SET = re.compile(rf"^\s*({_KEY})\s+(in|notin)\s*\(\s*([^()]*?)\s*\)[ \t]*\Z")
+_EQUAL = re.compile(rf"^\s*({_KEY})\s*(==|=|!=)\s*({_VALUE})[ \t]*\Z")
+_EXISTS = re.compile(rf"^\s*(!?)\s*({_KEY})[ \t]*\Z")
+_VALUE_ONLY = re.compile(rf"^{_VALUE}\Z")
 
 
 def _split(text: str) -> list[str]:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import Field
-
 from lattice.api import meta, names
 
 
@@ -34,5 +32,5 @@ class Tombstone(meta.Object):
     PLURAL: ClassVar[str] = "tombstones"
     NAMESPACED: ClassVar[bool] = False
 
-    spec: TombstoneSpec = Field()
+    spec: TombstoneSpec
     """Which Pod."""

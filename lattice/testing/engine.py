@@ -1,0 +1,112 @@
+"""A second pair of eyes on a Docker engine, for tests and benchmarks: raw HTTP over its socket, nothing shared with the product's door.
+
+What the agent claims is checked against this. Only what tests need: list, inspect, remove, kill, volumes, events, create and start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+import aiohttp
+import orjson
+
+
+class EngineError(Exception):
+    """The engine answered with an error."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{status}: {message}")
+        self.status = status
+
+
+class Engine:
+    """One Docker engine.
+
+    Args:
+        host: ``unix:///path/to/docker.sock``.
+    """
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Engine:
+        connector = aiohttp.UnixConnector(path=self.host.removeprefix("unix://"), limit=16)
+        self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=120))
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def call(self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Any = None) -> Any:
+        """Send a request and return the decoded answer.
+
+        Raises:
+            EngineError: the answer is an error.
+        """
+        assert self._session is not None
+        async with self._session.request(method, f"http://engine{path}", params=query, json=body) as answer:
+            data = await answer.read()
+            if answer.status >= 400:
+                raise EngineError(answer.status, data.decode(errors="replace"))
+            return orjson.loads(data) if data and "json" in answer.content_type else data
+
+    async def containers(self, label: str | None = None) -> list[dict[str, Any]]:
+        """Return all containers, running or not, those with the label ``key`` or ``key=value``."""
+        filters = orjson.dumps({"label": [label]} if label else {}).decode()
+        found: list[dict[str, Any]] = await self.call("GET", "/containers/json", query={"all": "1", "filters": filters})
+        return found
+
+    async def inspect(self, container_id: str) -> dict[str, Any]:
+        """Return everything about a container."""
+        found: dict[str, Any] = await self.call("GET", f"/containers/{container_id}/json")
+        return found
+
+    async def remove(self, container_id: str) -> None:
+        """As ``docker rm -f -v``. Gone already is fine."""
+        try:
+            await self.call("DELETE", f"/containers/{container_id}", query={"force": "1", "v": "1"})
+        except EngineError as error:
+            if error.status not in {404, 409}:  # 409: its removal is under way
+                raise
+
+    async def create(self, config: Mapping[str, Any], *, name: str | None = None) -> str:
+        """Make a container and return its id."""
+        made = await self.call("POST", "/containers/create", query={"name": name} if name else None, body=config)
+        return str(made["Id"])
+
+    async def start(self, container_id: str) -> None:
+        """Start a container."""
+        await self.call("POST", f"/containers/{container_id}/start")
+
+    async def volumes(self, label: str) -> list[str]:
+        """Return the names of the volumes with a label."""
+        filters = orjson.dumps({"label": [label]}).decode()
+        found = await self.call("GET", "/volumes", query={"filters": filters})
+        return [volume["Name"] for volume in found.get("Volumes") or ()]
+
+    async def remove_volume(self, name: str) -> None:
+        """Remove a volume. Gone already is fine."""
+        try:
+            await self.call("DELETE", f"/volumes/{name}", query={"force": "1"})
+        except EngineError as error:
+            if error.status != 404:
+                raise
+
+    async def events(self, *, since: str | None = None, until: str | None = None) -> AsyncGenerator[dict[str, Any]]:
+        """Yield the engine's events; with both times (Unix seconds) the stream ends."""
+        assert self._session is not None
+        query = {key: value for key, value in (("since", since), ("until", until)) if value}
+        timeout = aiohttp.ClientTimeout(total=None)
+        async with self._session.get("http://engine/events", params=query, timeout=timeout) as answer:
+            async for line in answer.content:
+                yield orjson.loads(line)
+
+    async def clean(self, label: str) -> None:
+        """Remove every container and volume with a label."""
+        for container in await self.containers(label):
+            await self.remove(container["Id"])
+        for volume in await self.volumes(label):
+            await self.remove_volume(volume)
