@@ -22,6 +22,7 @@ from kit.console import HackError, run, say, wait_until
 from kit.engine_api import EngineApi
 from kit.packages import as_root, ensure_programs, find_program
 from kit.paths import CACHE, KEY, RUN
+from kit.processes import read_live_pid
 
 LABEL = "lattice.dev/hack"
 START_TIMEOUT_S = 60
@@ -73,11 +74,7 @@ class Engine:
 
     def pid(self) -> int | None:
         """The dockerd's process; None when it does not run."""
-        try:
-            pid = int((self.run_dir / "docker.pid").read_text())
-            return pid if Path(f"/proc/{pid}/comm").read_text().strip() == "dockerd" else None
-        except (OSError, ValueError):
-            return None
+        return read_live_pid(self.run_dir / "docker.pid", "dockerd")
 
     def up(self) -> bool:
         """Start it unless it answers. True if this call started it.

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from kit.console import HackError, say, wait_until
 from kit.packages import ensure_programs, find_program
+from kit.processes import is_zombie, read_live_pid
 
 START_TIMEOUT_S = 30
 STOP_TIMEOUT_S = 15
@@ -108,12 +109,7 @@ class Etcd:
 
     def pid(self) -> int | None:
         """Its process; None when it does not run."""
-        try:
-            pid = int(self._pid_file.read_text())
-            alive = Path(f"/proc/{pid}/comm").read_text().strip() == "etcd" and not _is_zombie(pid)
-        except (OSError, ValueError):
-            return None
-        return pid if alive else None
+        return read_live_pid(self._pid_file, "etcd")
 
     def _is_healthy(self) -> bool:
         try:
@@ -123,14 +119,10 @@ class Etcd:
             return False
 
 
-def _is_zombie(pid: int) -> bool:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-
-
 def _wait_gone(pid: int) -> bool:
     def gone() -> bool:
         try:
-            return _is_zombie(pid)
+            return is_zombie(pid)
         except OSError:
             return True
 
