@@ -153,6 +153,7 @@ class Session:
             with urllib.request.urlopen(credentials.server + "/readyz", timeout=2, context=credentials.tls) as answer:
                 return bytes(answer.read()).strip() == b"ok"
         except (OSError, KeyError, ValueError, yaml.YAMLError):  # not written yet, half written, not listening yet
+            self._credentials = None  # what we read may have been from before a restart
             return False
 
     def _read_credentials(self) -> _Credentials:
