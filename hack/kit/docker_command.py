@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 
 from kit.console import HackError, main_guard, say
 from kit.engine import Engine
+from kit.packages import as_root
 
 
 def main(arguments: list[str]) -> int:
@@ -26,6 +28,9 @@ def main(arguments: list[str]) -> int:
         raise HackError(f"engine name {options.name!r}: 1 to 7 lower-case letters and digits, please")
     engine = Engine(options.name)
     verb: str = options.verb
+    if os.geteuid() != 0 and verb in {"down", "wipe"}:
+        as_root("kit.docker_command", verb, engine.name)
+        return 0
     match verb:
         case "up":
             if not engine.up():

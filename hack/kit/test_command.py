@@ -80,7 +80,9 @@ def _lint(run: Run) -> None:
     run.command("ruff check", [str(bin_dir / "ruff"), "check"])
     run.command("ruff format", [str(bin_dir / "ruff"), "format", "--check"])
     run.command("mypy", [str(bin_dir / "mypy")])
-    run.command("mypy hack", ["env", "MYPYPATH=hack", str(bin_dir / "mypy"), "--explicit-package-bases", "hack/kit", "hack/live"])
+    run.command(
+        "mypy hack", ["env", "MYPYPATH=hack", str(bin_dir / "mypy"), "--explicit-package-bases", "hack/kit", "hack/live", "hack/check.py"]
+    )
     run.command("import contracts", [str(bin_dir / "lint-imports")])
     run.command("generated files", ["hack/gen", "--check"])
     scripts = [path for path in (REPOSITORY / "hack").iterdir() if path.is_file() and _is_shell(path)]
