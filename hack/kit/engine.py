@@ -155,7 +155,7 @@ class Engine:
             was_here = self.namespace is None
             network.destroy(self.network_name)
             if was_here:
-                network.remove_docker_chains()
+                network.remove_docker_rules(self.network_name)
             _unmount_below(self.run_dir)
             _unmount_below(self.data_dir)
             shutil.rmtree(self.run_dir)

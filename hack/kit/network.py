@@ -126,22 +126,24 @@ def destroy(name: str) -> None:
     run(["ip", "netns", "delete", name], check=False)
 
 
-def remove_docker_chains() -> None:
-    """Take out the iptables chains that the last dockerd of our namespace left; Docker itself never does."""
-    if foreign_engine_here() or find_program("iptables") is None:
+def remove_docker_rules(name: str) -> None:
+    """Take out the iptables rules that a stopped dockerd of our namespace left; Docker itself never does.
+
+    Rules about the bridge `name` go; Docker's shared chains go with them when no other dockerd is here.
+    """
+    if find_program("iptables") is None:
         return
+    last = not foreign_engine_here()
     for table in ("nat", "filter"):
-        rules = run(["iptables", "-w", "-t", table, "-S"], check=False).stdout.splitlines()
-        for rule in rules:
-            words = rule.split()
-            if words[:1] == ["-A"] and words[1] not in CHAINS and words[-1] in CHAINS:
-                run(["iptables", "-w", "-t", table, "-D", *words[1:]], check=False)
-        for chain in CHAINS:
-            if f"-N {chain}" in rules:
-                run(["iptables", "-w", "-t", table, "-F", chain], check=False)
-        for chain in CHAINS:
-            if f"-N {chain}" in rules:
-                run(["iptables", "-w", "-t", table, "-X", chain], check=False)
+        iptables = ["iptables", "-w", "-t", table]
+        rules = [line.split() for line in run([*iptables, "-S"], check=False).stdout.splitlines()]
+        for verb, chain, *rest in rules:
+            if verb == "-A" and (name in rest or (last and chain not in CHAINS and rest[-1:] and rest[-1] in CHAINS)):
+                run([*iptables, "-D", chain, *rest], check=False)
+        chains = [chain for verb, chain, *_ in rules if verb == "-N" and chain in CHAINS] if last else []
+        for action in ("-F", "-X"):  # all empty before the first is removed: they refer to each other
+            for chain in chains:
+                run([*iptables, action, chain], check=False)
 
 
 def _free_index() -> int:

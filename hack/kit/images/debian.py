@@ -76,7 +76,8 @@ class Archive:
             check=False,
         )
         if done.returncode != 0:
-            raise HackError(f"apt cannot download {' '.join(wanted)}:\n{done.stderr.strip()}")
+            first = "\n".join(done.stderr.strip().splitlines()[:3])
+            raise HackError(f"apt cannot download {len(wanted)} packages:\n{first}")
         make_merged_usr(root)
         excluded = [f"--exclude=./usr/share/{folder}" for folder in UNUSED]
         for package in packages:
