@@ -30,6 +30,9 @@ LABEL_RESTARTS: Final = "lattice.dev/restarts"
 LABEL_HOST_PORTS: Final = "lattice.dev/host-ports"
 LABEL_VOLUME: Final = "lattice.dev/volume"
 
+EVENT_SUBSCRIBED: Final = "subscribed"
+"""Action of the first event of every stream: it tells that no event from now on is missed, so that a list made after it has no gap."""
+
 
 class ContainerState(StrEnum):
     """Docker's container states, reduced to what the plan tells apart."""
@@ -255,7 +258,7 @@ class Runtime(Protocol):
         ...
 
     def events(self) -> AsyncGenerator[RuntimeEvent]:
-        """Yield container events from now on. Raises ``RuntimeUnavailableError`` when the engine goes away."""
+        """Yield ``EVENT_SUBSCRIBED``, then container events from then on. Raises ``RuntimeUnavailableError`` when the engine goes away."""
         ...
 
     async def close(self) -> None:

@@ -1,0 +1,195 @@
+"""Docker's JSON to and from the values of ``runtime/base.py``. Pure; called by ``docker.py`` alone.
+
+The defaults that make a container safe are here, in :func:`host_config`: no new privileges, all capabilities dropped but eight, a hard CPU
+quota, memory without swap, a pids limit, an init process, rotated logs, no restart by Docker (the agent restarts, and counts).
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import orjson
+
+from nodeagent.runtime import base
+
+CAPABILITIES: Final = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID")
+"""What official images need to own their data directory and step down from root. Docker's default has six more (raw sockets, mknod,
+chroot, audit, file and process capabilities); none of the images that we test needs them."""
+LOG_CONFIG: Final = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}}
+"""Smaller files lose lines of a burst while a reader follows (measured: 200k x 2 loses half of 30,000 lines, 10m x 3 none)."""
+OUTPUT_LIMIT_BYTES: Final = 64 * 1024
+_ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
+_FRACTION = re.compile(r"\.(\d{1,6})\d*")
+_STATES: Final = {
+    "created": base.ContainerState.CREATED,
+    "running": base.ContainerState.RUNNING,
+    "restarting": base.ContainerState.RUNNING,
+    "paused": base.ContainerState.PAUSED,
+    "exited": base.ContainerState.EXITED,
+    "removing": base.ContainerState.DEAD,
+    "dead": base.ContainerState.DEAD,
+}
+
+
+def create_body(config: base.ContainerConfig) -> dict[str, Any]:
+    """Return the body of ``POST /containers/create``."""
+    body: dict[str, Any] = {
+        "Image": config.image,
+        "Labels": dict(config.labels),
+        "Env": [f"{name}={value}" for name, value in config.env],
+        "Tty": config.tty,
+        "OpenStdin": config.stdin,
+        "ExposedPorts": {_port_key(port): {} for port in config.ports},
+        "Healthcheck": {"Test": ["NONE"]},  # the agent probes; two opinions on health would differ
+        "HostConfig": host_config(config),
+    }
+    if config.entrypoint is not None:
+        body["Entrypoint"] = list(config.entrypoint)
+    if config.command is not None:
+        body["Cmd"] = list(config.command)
+    optional = {"WorkingDir": config.working_dir, "Hostname": config.hostname, "User": config.user}
+    return {**body, **{key: value for key, value in optional.items() if value}}
+
+
+def host_config(config: base.ContainerConfig) -> dict[str, Any]:
+    """Return the part of the body that sets limits and rights."""
+    result: dict[str, Any] = {
+        "CapDrop": ["ALL"],
+        "CapAdd": sorted({*CAPABILITIES, *config.cap_add}),
+        "SecurityOpt": ["no-new-privileges"],
+        "PidsLimit": config.pids_limit,
+        "Init": True,
+        "RestartPolicy": {"Name": "no"},
+        "LogConfig": LOG_CONFIG,
+        "ReadonlyRootfs": config.read_only_root,
+        "Mounts": [_mount(mount) for mount in config.mounts],
+        "PortBindings": _port_bindings(config.ports),
+    }
+    if config.cpu_millis:
+        result["NanoCpus"] = config.cpu_millis * 1_000_000
+    if config.memory_bytes:
+        result["Memory"] = config.memory_bytes
+        result["MemorySwap"] = config.memory_bytes
+    return result
+
+
+def _mount(mount: base.Mount) -> dict[str, Any]:
+    result: dict[str, Any] = {"Type": mount.kind, "Target": mount.target, "ReadOnly": mount.read_only}
+    if mount.kind != "tmpfs":
+        result["Source"] = mount.source
+    elif mount.size_bytes is not None:
+        result["TmpfsOptions"] = {"SizeBytes": mount.size_bytes}
+    return result
+
+
+def _port_key(port: base.PortBinding) -> str:
+    return f"{port.container_port}/{port.protocol.lower()}"
+
+
+def _port_bindings(ports: tuple[base.PortBinding, ...]) -> dict[str, list[dict[str, str]]]:
+    result: dict[str, list[dict[str, str]]] = {}
+    for port in ports:
+        result.setdefault(_port_key(port), []).append({"HostIp": port.host_ip, "HostPort": str(port.host_port)})
+    return result
+
+
+def container(data: Mapping[str, Any]) -> base.Container:
+    """Return the value of an answer of ``GET /containers/<id>/json``."""
+    state = data["State"]
+    networks = (data.get("NetworkSettings") or {}).get("Networks") or {}
+    found = _STATES.get(state.get("Status", ""), base.ContainerState.DEAD)
+    ended = found in (base.ContainerState.EXITED, base.ContainerState.DEAD)
+    config = data.get("Config") or {}
+    return base.Container(
+        id=base.ContainerId(data["Id"]),
+        name=data.get("Name", "").lstrip("/"),
+        image=config.get("Image", ""),
+        image_id=data.get("Image", ""),
+        labels=config.get("Labels") or {},
+        state=found,
+        created_at=parse_time(data.get("Created", "")) or datetime(1970, 1, 1, tzinfo=UTC),
+        started_at=parse_time(state.get("StartedAt", "")),
+        finished_at=parse_time(state.get("FinishedAt", "")) if ended else None,
+        exit_code=state.get("ExitCode") if ended else None,
+        oom_killed=bool(state.get("OOMKilled")),
+        error=state.get("Error", "") or "",
+        ip=next((network["IPAddress"] for network in networks.values() if network.get("IPAddress")), ""),
+        ports=tuple(_published((data.get("HostConfig") or {}).get("PortBindings") or {})),
+        volumes=tuple(mount["Name"] for mount in data.get("Mounts") or () if mount.get("Type") == "volume" and mount.get("Name")),
+    )
+
+
+def _published(bindings: Mapping[str, Any]) -> list[base.PortBinding]:
+    return [
+        base.PortBinding(
+            container_port=int(key.partition("/")[0]),
+            host_port=int(host.get("HostPort") or 0),
+            host_ip=host.get("HostIp") or "0.0.0.0",  # noqa: S104 - what Docker means by an empty address
+            protocol=key.partition("/")[2].upper(),
+        )
+        for key, hosts in sorted(bindings.items())
+        for host in hosts or ()
+    ]
+
+
+def parse_time(text: str) -> datetime | None:
+    """Return a time of Docker's (nanoseconds, cut to microseconds), ``None`` for its zero time."""
+    if not text or text.startswith("0001-"):
+        return None
+    return datetime.fromisoformat(_FRACTION.sub(lambda match: f".{match.group(1):0<6}", text)).astimezone(UTC)
+
+
+def engine_info(data: Mapping[str, Any]) -> base.EngineInfo:
+    """Return the value of an answer of ``GET /info``."""
+    machine = data.get("Architecture", "")
+    return base.EngineInfo(
+        version=data.get("ServerVersion", ""),
+        os_image=data.get("OperatingSystem", ""),
+        kernel_version=data.get("KernelVersion", ""),
+        architecture=_ARCHITECTURES.get(machine, machine),
+        cpus=int(data.get("NCPU", 0)),
+        memory_bytes=int(data.get("MemTotal", 0)),
+        data_root=data.get("DockerRootDir", ""),
+    )
+
+
+def image(data: Mapping[str, Any]) -> base.Image:
+    """Return the value of one entry of ``GET /images/json``."""
+    names = [name for name in (*(data.get("RepoTags") or ()), *(data.get("RepoDigests") or ())) if "<none>" not in name]
+    return base.Image(id=data["Id"], names=tuple(names), size_bytes=int(data.get("Size", 0)))
+
+
+def event(data: Mapping[str, Any]) -> base.RuntimeEvent:
+    """Return the value of one line of ``GET /events``."""
+    actor = data.get("Actor") or {}
+    return base.RuntimeEvent(
+        container_id=base.ContainerId(actor.get("ID", "")), action=data.get("Action", ""), labels=actor.get("Attributes") or {}
+    )
+
+
+def with_tag(reference: str) -> str:
+    """Return an image reference that names one image: without a tag, a pull would fetch all of them."""
+    last = reference.rpartition("/")[2]
+    return reference if ":" in last or "@" in last else f"{reference}:latest"
+
+
+def registry_auth(auth: Mapping[str, str]) -> str:
+    """Return the value of the ``X-Registry-Auth`` header."""
+    return base64.urlsafe_b64encode(orjson.dumps(dict(auth))).decode()
+
+
+def demultiplex(data: bytes) -> bytes:
+    """Join the 8-byte-framed streams of a log or exec answer; what is not framed (a terminal's output) is returned as it is."""
+    parts: list[bytes] = []
+    position = 0
+    while position + 8 <= len(data):
+        if data[position] > 2 or data[position + 1 : position + 4] != b"\0\0\0":
+            return data if not parts else b"".join(parts)
+        size = int.from_bytes(data[position + 4 : position + 8], "big")
+        parts.append(data[position + 8 : position + 8 + size])
+        position += 8 + size
+    return b"".join(parts) if parts else data
