@@ -21,6 +21,7 @@ IMAGE = "busybox:latest"
 SLEEP = ("sleep", "1000")
 EXIT_3 = ("sh", "-c", "echo to-out; echo to-err >&2; exit 3")
 MISSING_PROGRAM = ("/no/such/program",)
+AS_NOBODY_KNOWN = ("id",)
 SLOW = ("sleep", "30")
 FAILING = ("sh", "-c", "echo sad; exit 7")
 
@@ -35,7 +36,8 @@ async def runtime(request: pytest.FixtureRequest, mark: str) -> AsyncIterator[ba
     if request.param == "fake":
         fake = FakeRuntime(SystemClock(), images=[IMAGE])
         fake.programs[EXIT_3] = Program(run_for_s=0.01, exit_code=3, output="to-out\nto-err\n")
-        fake.programs[MISSING_PROGRAM] = Program(start_error="no such file or directory")
+        fake.programs[MISSING_PROGRAM] = Program(run_for_s=0, exit_code=127)
+        fake.programs[AS_NOBODY_KNOWN] = Program(start_error="unable to find user no-such-user")
         fake.programs[SLOW] = Program(run_for_s=30)
         fake.exec_results[FAILING] = base.ExecResult(exit_code=7, output="sad\n")
         fake.exec_results[MISSING_PROGRAM] = base.ExecResult(exit_code=127, output="not found")
@@ -151,8 +153,18 @@ async def test_a_name_is_used_once(runtime: base.Runtime, mark: str) -> None:
         await runtime.create(make_config(mark))
 
 
-async def test_a_program_that_is_missing_is_an_invalid_container(runtime: base.Runtime, mark: str) -> None:
+async def test_a_program_that_is_missing_ends_with_127(runtime: base.Runtime, mark: str) -> None:
     created = await runtime.create(make_config(mark, command=MISSING_PROGRAM))
+    await runtime.start(created)
+
+    async def code() -> bool:
+        return (await runtime.inspect(created)).exit_code == 127
+
+    await eventually(code, what="exit code 127")
+
+
+async def test_what_cannot_be_started_is_an_invalid_container(runtime: base.Runtime, mark: str) -> None:
+    created = await runtime.create(make_config(mark, command=AS_NOBODY_KNOWN, user="no-such-user"))
     with pytest.raises(base.InvalidContainerError):
         await runtime.start(created)
     assert (await runtime.inspect(created)).state is base.ContainerState.CREATED
