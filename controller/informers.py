@@ -1,0 +1,105 @@
+"""The caches that the scheduler and all reconcilers share: one informer for each kind.
+
+Built once by ``controller/controllers.py``. Each informer keeps :class:`~controller.facts.Facts` of its objects, with the scheduler's
+view of Pods, Nodes, claims and volumes in ``detail``. Indexes: ``owner`` (uids of the owners) for every kind; ``workload``
+(``namespace/workload name``, from the label) and ``claim`` (``namespace/claim name``) for Pods; ``workload`` for claims.
+
+Events have no informer: there are many, and nothing here depends on them.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, TypeAlias
+
+from controller.facts import Facts, facts_with, owner_uids
+from controller.scheduler import model
+from lattice.api import event, meta, names, node, pod, scheme, storage
+from lattice.client import base
+from lattice.client.client import Client
+from lattice.machinery.clock import Clock
+from lattice.machinery.entry import Document, IndexFn
+from lattice.machinery.informer import Informer
+
+INDEX_OWNER = "owner"
+INDEX_WORKLOAD = "workload"
+INDEX_CLAIM = "claim"
+
+AnyInformer: TypeAlias = Informer[Facts[Any]]
+
+_NOT_CACHED: frozenset[type[meta.Object]] = frozenset({event.Event})
+
+
+class KindListWatch:
+    """All objects of one kind, as a reflector wants them."""
+
+    def __init__(self, client: Client, kind: type[meta.Object]) -> None:
+        self._client = client
+        self._kind = kind
+
+    async def list(self) -> base.RawList:
+        """Return all objects of the kind at one revision."""
+        return await self._client.list_raw(self._kind)
+
+    def watch(self, resource_version: str, /) -> AsyncIterator[base.RawEvent]:
+        """Stream what changed after ``resource_version``."""
+        return self._client.watch_raw(self._kind, resource_version=resource_version)
+
+
+class Informers:
+    """One informer a kind; ``all`` is what somebody must run."""
+
+    def __init__(self, client: Client, *, clock: Clock, rng: random.Random) -> None:
+        self._by_kind: dict[type[meta.Object], AnyInformer] = {}
+        for kind in scheme.KINDS:
+            if kind in _NOT_CACHED:
+                continue
+            self._by_kind[kind] = Informer(
+                kind.PLURAL,
+                KindListWatch(client, kind),
+                clock=clock,
+                rng=rng,
+                project=facts_with(_PROJECTIONS.get(kind, _nothing)),
+                index_by={INDEX_OWNER: owner_uids, **_INDEXES.get(kind, {})},
+            )
+
+    @property
+    def all(self) -> tuple[AnyInformer, ...]:
+        """Every informer."""
+        return tuple(self._by_kind.values())
+
+    def of(self, kind: type[meta.Object]) -> AnyInformer:
+        """Return the informer of a kind."""
+        return self._by_kind[kind]
+
+    def items(self) -> tuple[tuple[type[meta.Object], AnyInformer], ...]:
+        """Return kinds and informers."""
+        return tuple(self._by_kind.items())
+
+
+def _nothing(document: Document) -> None:
+    return None
+
+
+def _workload_label(document: Document) -> tuple[str, ...]:
+    metadata = document["metadata"]
+    name = (metadata.get("labels") or {}).get(names.LABEL_WORKLOAD)
+    return (f"{metadata.get('namespace', '')}/{name}",) if name else ()
+
+
+def _claims(document: Document) -> tuple[str, ...]:
+    namespace = document["metadata"].get("namespace", "")
+    return tuple(f"{namespace}/{name}" for name in model.project_pod(document).claims)
+
+
+_PROJECTIONS: Mapping[type[meta.Object], Callable[[Document], Any]] = {
+    pod.Pod: model.project_pod,
+    node.Node: model.project_node,
+    storage.PersistentVolumeClaim: model.project_claim,
+    storage.PersistentVolume: model.project_volume,
+}
+_INDEXES: Mapping[type[meta.Object], Mapping[str, IndexFn]] = {
+    pod.Pod: {INDEX_WORKLOAD: _workload_label, INDEX_CLAIM: _claims},
+    storage.PersistentVolumeClaim: {INDEX_WORKLOAD: _workload_label},
+}
