@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from lattice.testing.polling import eventually
@@ -74,9 +74,8 @@ class EtcdServer:
     async def start(self) -> None:
         """Start it and wait until it has a leader and answers."""
         self._process.start()
-        ready: Callable[[], Awaitable[bool]] = self._ready
         try:
-            await eventually(ready, _READY_S, "etcd to be ready")
+            _: bool = await eventually(self._ready, _READY_S, "etcd to be ready")
         except BaseException:
             await self._process.stop()
             raise
