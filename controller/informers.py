@@ -2,7 +2,8 @@
 
 Built once by ``controller/controllers.py``. Each informer keeps :class:`~controller.facts.Facts` of its objects, with the scheduler's
 view of Pods, Nodes, claims and volumes in ``detail``. Indexes: ``owner`` (uids of the owners) for every kind; ``workload``
-(``namespace/workload name``, from the label) and ``claim`` (``namespace/claim name``) for Pods; ``workload`` for claims.
+(``namespace/workload name``, from the label) and ``claim`` (``namespace/claim name``) for Pods; ``workload`` for claims;
+``password-secret`` (``namespace/secret name``) for Workloads that take a password from a Secret.
 
 Events have no informer: there are many, and nothing here depends on them.
 """
@@ -15,7 +16,7 @@ from typing import Any, TypeAlias
 
 from controller.facts import Facts, facts_with, owner_uids
 from controller.scheduler import model
-from lattice.api import event, meta, names, node, pod, scheme, storage
+from lattice.api import event, meta, names, node, pod, scheme, storage, workload
 from lattice.client import base
 from lattice.client.client import Client
 from lattice.machinery.clock import Clock
@@ -25,6 +26,7 @@ from lattice.machinery.informer import Informer
 INDEX_OWNER = "owner"
 INDEX_WORKLOAD = "workload"
 INDEX_CLAIM = "claim"
+INDEX_PASSWORD_SECRET = "password-secret"  # noqa: S105 - the name of an index
 
 AnyInformer: TypeAlias = Informer[Facts[Any]]
 
@@ -93,6 +95,12 @@ def _claims(document: Document) -> tuple[str, ...]:
     return tuple(f"{namespace}/{name}" for name in model.project_pod(document).claims)
 
 
+def _password_secret(document: Document) -> tuple[str, ...]:
+    preset = (document.get("spec") or {}).get("preset") or {}
+    name = (preset.get("passwordSecretRef") or {}).get("name")
+    return (f"{document['metadata'].get('namespace', '')}/{name}",) if name else ()
+
+
 _PROJECTIONS: Mapping[type[meta.Object], Callable[[Document], Any]] = {
     pod.Pod: model.project_pod,
     node.Node: model.project_node,
@@ -102,4 +110,5 @@ _PROJECTIONS: Mapping[type[meta.Object], Callable[[Document], Any]] = {
 _INDEXES: Mapping[type[meta.Object], Mapping[str, IndexFn]] = {
     pod.Pod: {INDEX_WORKLOAD: _workload_label, INDEX_CLAIM: _claims},
     storage.PersistentVolumeClaim: {INDEX_WORKLOAD: _workload_label},
+    workload.Workload: {INDEX_PASSWORD_SECRET: _password_secret},
 }

@@ -211,7 +211,7 @@ def project_claim(document: Document) -> ClaimInfo:
         size=str(((spec.get("resources") or {}).get("requests") or {}).get("storage", "0")),
         access_modes=tuple(spec.get("accessModes") or ()),
         storage_class=spec.get("storageClassName") or names.STORAGE_CLASS_LOCAL,
-        reclaim_policy="Delete" if (metadata.get("annotations") or {}).get(ANNOTATION_RECLAIM_POLICY) == "Delete" else "Retain",
+        reclaim_policy="Delete" if (metadata.get("annotations") or {}).get(names.ANNOTATION_RECLAIM_POLICY) == "Delete" else "Retain",
     )
 
 
@@ -238,10 +238,6 @@ def project_volume(document: Document) -> VolumeInfo:
         bound=status.get("phase") == "Bound",
         deleting=bool(metadata.get("deletionTimestamp")),
     )
-
-
-ANNOTATION_RECLAIM_POLICY = "lattice.dev/reclaim-policy"
-"""On claims: ``Delete`` makes the volume, and its data, go with the claim. Written by the owner of the claim, default Retain."""
 
 
 def amounts(resources: Mapping[str, Any]) -> Amounts:

@@ -24,6 +24,8 @@ LABEL_ARCH: Final = "kubernetes.io/arch"
 ANNOTATION_HOST_PORTS: Final = "lattice.dev/host-ports"
 """On Pods: JSON list of ``{containerPort, protocol, hostIP, hostPort}`` as published. Written by the agent with the status, read by it
 before a re-create, so that a port stays."""
+ANNOTATION_RECLAIM_POLICY: Final = "lattice.dev/reclaim-policy"
+"""On claims: ``Delete`` makes the volume, and its data, go with the claim; default ``Retain``. Written by the owner of the claim."""
 
 # Taints
 TAINT_NOT_READY: Final = "node.kubernetes.io/not-ready"
