@@ -11,13 +11,13 @@ Events have no informer: there are many, and nothing here depends on them.
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from controller.facts import Facts, facts_with, owner_uids
 from controller.scheduler import model
 from lattice.api import event, meta, names, node, pod, scheme, storage, workload
-from lattice.client import base
+from lattice.client import listwatch
 from lattice.client.client import Client
 from lattice.machinery.clock import Clock
 from lattice.machinery.entry import Document, IndexFn
@@ -33,22 +33,6 @@ AnyInformer: TypeAlias = Informer[Facts[Any]]
 _NOT_CACHED: frozenset[type[meta.Object]] = frozenset({event.Event})
 
 
-class KindListWatch:
-    """All objects of one kind, as a reflector wants them."""
-
-    def __init__(self, client: Client, kind: type[meta.Object]) -> None:
-        self._client = client
-        self._kind = kind
-
-    async def list(self) -> base.RawList:
-        """Return all objects of the kind at one revision."""
-        return await self._client.list_raw(self._kind)
-
-    def watch(self, resource_version: str, /) -> AsyncIterator[base.RawEvent]:
-        """Stream what changed after ``resource_version``."""
-        return self._client.watch_raw(self._kind, resource_version=resource_version)
-
-
 class Informers:
     """One informer a kind; ``all`` is what somebody must run."""
 
@@ -59,7 +43,7 @@ class Informers:
                 continue
             self._by_kind[kind] = Informer(
                 kind.PLURAL,
-                KindListWatch(client, kind),
+                listwatch.ListWatch(client, kind),
                 clock=clock,
                 rng=rng,
                 project=facts_with(_PROJECTIONS.get(kind, _nothing)),

@@ -9,16 +9,17 @@ from __future__ import annotations
 from typing import Protocol
 
 from lattice.api import event, meta
+from lattice.machinery.events import EventType
 
 
 class Recorder(Protocol):
     """Takes events."""
 
-    def record(self, regarding: event.ObjectReference, *, event_type: str, reason: str, message: str) -> None:
+    def event(self, obj: meta.Object | event.ObjectReference, event_type: EventType, reason: str, message: str) -> None:
         """Take an event, without waiting until it is stored.
 
         Args:
-            regarding: what it happened to.
+            obj: what it happened to.
             event_type: ``Normal`` or ``Warning``.
             reason: CamelCase, for machines.
             message: a sentence; the same as long as the cause is the same, so that repetitions are counted and not listed.
@@ -29,7 +30,7 @@ class Recorder(Protocol):
 class NoRecorder:
     """Tells nobody."""
 
-    def record(self, regarding: event.ObjectReference, *, event_type: str, reason: str, message: str) -> None:
+    def event(self, obj: meta.Object | event.ObjectReference, event_type: EventType, reason: str, message: str) -> None:
         """See :class:`Recorder`."""
 
 

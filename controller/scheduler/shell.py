@@ -181,7 +181,7 @@ class Scheduler:
         self._waiting.pop(info.key, None)
         message = f"Successfully assigned {info.key} to {placement.node_name}"
         ref = recording.reference(pod.Pod, info.key.namespace, info.key.name, info.uid)
-        self._recorder.record(ref, event_type="Normal", reason="Scheduled", message=message)
+        self._recorder.event(ref, "Normal", "Scheduled", message)
 
     def _bind_failed(self, placement: Placement, error: Exception) -> None:
         self._state.forget(placement.pod, placement.bind_claims)
@@ -218,4 +218,4 @@ class Scheduler:
             logger.debug("could not say why a Pod waits", extra={"pod": str(info.key), "error": str(error)})
             return
         ref = recording.reference(pod.Pod, info.key.namespace, info.key.name, info.uid)
-        self._recorder.record(ref, event_type="Warning", reason="FailedScheduling", message=decision.message)
+        self._recorder.event(ref, "Warning", "FailedScheduling", decision.message)

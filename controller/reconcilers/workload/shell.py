@@ -180,7 +180,7 @@ class WorkloadReconciler:
 
     def _tell(self, owner: workload.Workload, reason: str, message: str, *, warning: bool = False) -> None:
         regarding = recording.reference(workload.Workload, owner.namespace, owner.name, owner.uid)
-        self._recorder.record(regarding, event_type="Warning" if warning else "Normal", reason=reason, message=message)
+        self._recorder.event(regarding, "Warning" if warning else "Normal", reason, message)
 
 
 def build(

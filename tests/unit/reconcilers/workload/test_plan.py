@@ -75,7 +75,7 @@ class World:
                     changed = meta.changed(claim.metadata, owner_references=owners, annotations=annotations)
                     self.claims[action.name] = meta.changed(claim, metadata=changed)
                 else:
-                    self.secret = meta.changed(self.secret, metadata=meta.changed(self.secret.metadata, owner_references=owners))  # type: ignore
+                    self.secret = meta.changed(self.secret, metadata=meta.changed(self.secret.metadata, owner_references=owners))  # type: ignore[attr-defined,type-var]
 
     def _check_one_holder(self) -> None:
         if template.storage_of(self.owner.spec) is None:
@@ -91,7 +91,7 @@ class World:
         for name, p in list(self.pods.items()):
             if p.metadata.deletion_timestamp:
                 del self.pods[name]
-            elif p.status.phase not in ("Failed",):
+            elif p.status.phase != "Failed":
                 self.set_ready(name)
 
     def set_ready(self, name: str, ready: bool = True) -> None:
