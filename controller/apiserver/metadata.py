@@ -1,0 +1,129 @@
+"""``metadata`` of every object: what the server sets, what may not change, and the syntax of names, labels and references."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from datetime import datetime
+from typing import Any, Final
+
+from controller.apiserver import shaping
+from controller.apiserver.resources import Resource
+from lattice.api import errors, names, validation
+from lattice.api.errors import Cause
+
+_SUFFIX_ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
+_SUFFIX_LENGTH: Final = 5
+_MAX_GENERATE_PREFIX: Final = 58
+_PLAIN_FINALIZERS: Final = frozenset({names.FINALIZER_FOREGROUND, names.FINALIZER_ORPHAN, "kubernetes"})
+_IMMUTABLE: Final = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
+
+
+def timestamp(now: datetime) -> str:
+    """Return a time as Kubernetes stores it."""
+    return now.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def new_uid(rng: random.Random) -> str:
+    """Return a random UUID."""
+    return str(uuid.UUID(int=rng.getrandbits(128), version=4))
+
+
+def fill_new(metadata: dict[str, Any], *, now: datetime, rng: random.Random) -> None:
+    """Set what the server sets on a new object, over whatever the client sent."""
+    for key in ("selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "managedFields", "resourceVersion", "generation"):
+        metadata.pop(key, None)
+    if not metadata.get("name") and metadata.get("generateName"):
+        prefix = str(metadata["generateName"])[:_MAX_GENERATE_PREFIX]
+        metadata["name"] = prefix + "".join(rng.choices(_SUFFIX_ALPHABET, k=_SUFFIX_LENGTH))
+    metadata["uid"] = new_uid(rng)
+    metadata["creationTimestamp"] = timestamp(now)
+
+
+def keep_system_fields(resource: Resource, new: dict[str, Any], old: dict[str, Any]) -> None:
+    """Carry over what an update may leave out, and refuse a change of what the server owns.
+
+    Raises:
+        errors.ConflictError: the uid is of another life of this object.
+    """
+    metadata, previous = new["metadata"], old["metadata"]
+    uid = metadata.get("uid")
+    if uid and uid != previous["uid"]:
+        message = (
+            f'Operation cannot be fulfilled on {resource.qualified} "{previous["name"]}": StorageError: invalid object, Code: 4, '
+            f"Precondition failed: UID in precondition: {uid}, UID in object meta: {previous['uid']}"
+        )
+        raise errors.ConflictError(message, details=resource.details(previous["name"]))
+    for key in _IMMUTABLE:
+        if key in previous:
+            metadata[key] = previous[key]
+        else:
+            metadata.pop(key, None)
+    for key in ("selfLink", "managedFields"):
+        metadata.pop(key, None)
+    if "generation" in previous:
+        metadata["generation"] = previous["generation"]
+    else:
+        metadata.pop("generation", None)
+
+
+def check(resource: Resource, metadata: dict[str, Any]) -> list[Cause]:
+    """Return what is wrong with the syntax of ``metadata``, which has passed the schema."""
+    causes: list[Cause] = []
+    name = metadata.get("name", "")
+    if not name:
+        causes.append(shaping.required("metadata.name", "name or generateName is required"))
+    else:
+        problem = validation.check_label(name) if resource.plural == "namespaces" else validation.check_subdomain(name)
+        if problem:
+            causes.append(shaping.invalid("metadata.name", name, problem))
+    for key, value in (metadata.get("labels") or {}).items():
+        if problem := validation.check_qualified_name(key):
+            causes.append(shaping.invalid("metadata.labels", key, problem))
+        if problem := validation.check_label_value(value):
+            causes.append(shaping.invalid("metadata.labels", value, problem))
+    causes += _check_annotations(metadata.get("annotations") or {})
+    for finalizer in metadata.get("finalizers") or ():
+        if finalizer not in _PLAIN_FINALIZERS and (problem := validation.check_qualified_name(finalizer)):
+            causes.append(shaping.invalid("metadata.finalizers", finalizer, problem))
+    return causes + _check_owners(metadata.get("ownerReferences") or ())
+
+
+def _check_annotations(annotations: dict[str, str]) -> list[Cause]:
+    causes = []
+    size_bytes = 0
+    for key, value in annotations.items():
+        size_bytes += len(key.encode()) + len(value.encode())
+        if problem := validation.check_qualified_name(key.lower()):
+            causes.append(shaping.invalid("metadata.annotations", key, problem))
+    if size_bytes > validation.MAX_ANNOTATIONS_BYTES:
+        message = f"Too long: may not be more than {validation.MAX_ANNOTATIONS_BYTES} bytes"
+        causes.append(Cause("FieldValueTooLong", message, "metadata.annotations"))
+    return causes
+
+
+def _check_owners(owners: Any) -> list[Cause]:
+    causes = []
+    controllers = 0
+    for index, owner in enumerate(owners):
+        where = f"metadata.ownerReferences[{index}]"
+        causes += [
+            shaping.required(f"{where}.{key}", "must not be empty") for key in ("apiVersion", "kind", "name", "uid") if not owner.get(key)
+        ]
+        controllers += bool(owner.get("controller"))
+    if controllers > 1:
+        message = "Only one reference can have Controller set to true"
+        causes.append(shaping.invalid("metadata.ownerReferences", None, message))
+    return causes
+
+
+def check_update(new: dict[str, Any], old: dict[str, Any]) -> list[Cause]:
+    """Return what is wrong with the change from ``old`` to ``new``."""
+    if not old.get("deletionTimestamp"):
+        return []
+    added = [name for name in new.get("finalizers") or () if name not in (old.get("finalizers") or ())]
+    if not added:
+        return []
+    listed = "{" + ", ".join(shaping.shown(name) for name in added) + "}"
+    message = f"no new finalizers can be added if the object is being deleted, found new finalizers []string{listed}"
+    return [shaping.forbidden("metadata.finalizers", message)]

@@ -1,0 +1,177 @@
+"""Requests and answers of the API server, without any transport in them.
+
+``http.py`` and ``inprocess.py`` make an :class:`ApiRequest`; :class:`controller.apiserver.server.ApiServer` answers it with an
+:class:`ApiResponse` or an :class:`ApiStream`. :func:`parse_path` says what a path is about, as kube-apiserver's RequestInfo does; it
+knows no table of resources, so that authorization can judge a request for something that does not exist.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import unquote
+
+import orjson
+
+from lattice.api import errors
+
+JSON: Final = "application/json"
+TEXT: Final = "text/plain; charset=utf-8"
+TRUE: Final = frozenset({"true", "1", "t", "T", "TRUE", "True"})
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Who asks. ``name`` and ``groups`` decide the role (``authz.py``)."""
+
+    name: str
+    uid: str = ""
+    groups: tuple[str, ...] = ()
+
+
+ANONYMOUS: Final = User("system:anonymous", groups=("system:unauthenticated",))
+
+
+@dataclass(slots=True)
+class ApiRequest:
+    """One request. ``path`` is still escaped, ``query`` is not; ``headers`` has lower-case names.
+
+    ``user``: set by a transport that has a fixed user; ``None`` lets the server read the credentials in the headers.
+    """
+
+    method: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    user: User | None = None
+
+    def flag(self, name: str) -> bool:
+        """Return a query parameter as a boolean."""
+        return self.query.get(name, "") in TRUE
+
+
+@dataclass(slots=True)
+class ApiResponse:
+    """A whole answer. ``headers`` has the names as they are sent."""
+
+    status: int
+    body: bytes
+    content_type: str = JSON
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class ApiStream:
+    """An answer that goes on: batches of lines, each with its newline, until the server or the client ends it.
+
+    ``on_cut`` takes a callback that is called when the server gives the reader up because it does not keep pace: the transport must
+    then drop the connection at once, for its writer may be blocked.
+    """
+
+    batches: AsyncGenerator[list[bytes]]
+    on_cut: Callable[[Callable[[], None]], None]
+    content_type: str = JSON
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def json_response(value: Any, status: int = 200) -> ApiResponse:
+    """Return an answer with a JSON value."""
+    return ApiResponse(status, orjson.dumps(value))
+
+
+def text_response(text: str, status: int = 200) -> ApiResponse:
+    """Return an answer in plain text, as kube-apiserver gives for health and for unknown paths."""
+    return ApiResponse(status, text.encode(), TEXT, {"X-Content-Type-Options": "nosniff"})
+
+
+def error_response(error: errors.ApiError) -> ApiResponse:
+    """Return the Status that says ``error``."""
+    response = json_response(error.to_status(), error.status_code)
+    if (retry_s := error.details.get("retryAfterSeconds")) is not None:
+        response.headers["Retry-After"] = str(retry_s)
+    if error.status_code == 401:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="lattice"'
+    return response
+
+
+def path_not_found() -> ApiResponse:
+    """Return what kube-apiserver answers for a path that nothing serves."""
+    return text_response("404 page not found\n", 404)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestInfo:
+    """What a request is about. ``resource`` is empty for paths that are not about objects."""
+
+    verb: str
+    path: str
+    group: str = ""
+    version: str = ""
+    resource: str = ""
+    subresource: str = ""
+    namespace: str = ""
+    name: str = ""
+
+
+_NAMESPACE_SUBRESOURCES: Final = frozenset({"status", "finalize"})
+_OBJECT_VERBS: Final = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+_PATH_VERBS: Final = {"GET": "get", "HEAD": "head", "POST": "post", "PUT": "put", "PATCH": "patch", "DELETE": "delete"}
+
+
+def parse_path(request: ApiRequest) -> RequestInfo:
+    """Return what ``request`` is about."""
+    path = request.path
+    parts = [unquote(part) for part in path.split("/") if part]
+    other = RequestInfo(_PATH_VERBS.get(request.method, request.method.lower()), path)
+    if len(parts) >= 3 and parts[0] == "api":
+        group, version, rest = "", parts[1], parts[2:]
+    elif len(parts) >= 4 and parts[0] == "apis":
+        group, version, rest = parts[1], parts[2], parts[3:]
+    else:
+        return other
+    watch = rest[0] == "watch" and len(rest) > 1
+    if watch:
+        rest = rest[1:]
+    namespace = ""
+    if rest[0] == "namespaces" and len(rest) >= 2:
+        namespace = rest[1]
+        if len(rest) >= 3 and not (len(rest) == 3 and rest[2] in _NAMESPACE_SUBRESOURCES):
+            rest = rest[2:]
+    resource, name, subresource = rest[0], rest[1] if len(rest) > 1 else "", "/".join(rest[2:])
+    verb = _OBJECT_VERBS.get(request.method, request.method.lower())
+    if watch:
+        verb = "watch"
+    elif not name:
+        if verb == "get":
+            verb = "watch" if request.flag("watch") else "list"
+        elif verb == "delete":
+            verb = "deletecollection"
+    return RequestInfo(verb, path, group, version, resource, subresource, namespace, name)
+
+
+def encode_token(revision: int, start_after: str) -> str:
+    """Return the ``continue`` token of the page after ``start_after`` at ``revision`` (-1: at the present one)."""
+    data = orjson.dumps({"v": "meta.k8s.io/v1", "rv": revision, "start": start_after + "\0"})
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def decode_token(token: str) -> tuple[int, str]:
+    """Return revision and last key of a ``continue`` token.
+
+    Raises:
+        errors.BadRequestError: it is not one of ours.
+    """
+    try:
+        data = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+        revision, start = data["rv"], data["start"]
+        if data["v"] != "meta.k8s.io/v1" or not isinstance(revision, int) or not isinstance(start, str):
+            raise ValueError("another version")
+        if not start.endswith("\0") or revision < -1 or revision == 0:
+            raise ValueError("another form")
+    except (ValueError, KeyError, TypeError) as error:
+        raise errors.BadRequestError(f"invalid continue token: {token[:64]!r} was not issued by this server") from error
+    return revision, start[:-1]

@@ -1,0 +1,160 @@
+"""The API server without sockets: one ``handle`` for every request, from HTTP and from inside the process.
+
+authentication ▸ authorization ▸ route ▸ (decode ▸ default ▸ validate ▸ admit ▸ one compare-and-swap) or (cache). All errors become
+Status objects here; nothing else in this package makes an error answer. ``http.py`` and ``inprocess.py`` are its two shells;
+``controller/main.py`` composes it.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Mapping
+
+from controller.apiserver import admission, authz, backup, bootstrap, discovery, health
+from controller.apiserver.authn import TokenAuthenticator
+from controller.apiserver.deletion import Deleter
+from controller.apiserver.desired import DesiredView
+from controller.apiserver.feed import Feed
+from controller.apiserver.handlers import ObjectHandlers
+from controller.apiserver.reading import Reader
+from controller.apiserver.registry import Registry
+from controller.apiserver.request import (
+    ApiRequest,
+    ApiResponse,
+    ApiStream,
+    User,
+    error_response,
+    parse_path,
+    path_not_found,
+)
+from controller.apiserver.resources import StoreName, build_table
+from controller.apiserver.watching import WatchStarter
+from controller.store import base
+from lattice.api import errors, names
+from lattice.machinery.clock import Clock
+
+__all__ = ["ApiServer"]
+
+logger = logging.getLogger(__name__)
+
+
+class ApiServer:
+    """The core of the control plane.
+
+    Args:
+        stores: ``main`` and ``ephemeral``; they may be the same instance only if their keys cannot meet.
+        users: token to user.
+        clock: time.
+        rng: randomness for uids and names; a test may seed it.
+    """
+
+    def __init__(
+        self,
+        stores: Mapping[StoreName, base.Store],
+        users: Mapping[str, User],
+        *,
+        clock: Clock,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.stores = stores
+        self.clock = clock
+        self.rng = rng or random.SystemRandom()
+        self.table = build_table()
+        self.feeds = {
+            name: Feed(name, store, [r for r in self.table.all if r.store == name], clock=clock) for name, store in stores.items()
+        }
+        chain = admission.Chain(admission.NamespaceLifecycle(self.table, self.feeds), admission.NodeRestriction(self.table, self.feeds))
+        self.registry = Registry(self.table, self.feeds, clock=clock, rng=self.rng, admission=chain)
+        self.desired = DesiredView(self.registry)
+        self._objects = ObjectHandlers(
+            self.registry, Deleter(self.registry), Reader(self.registry), WatchStarter(self.registry, self.rng), self.desired
+        )
+        self._authenticator = TokenAuthenticator(users)
+        self._discovery = discovery.Discovery(self.table)
+        self._stopping = False
+        self.cluster = bootstrap.Cluster("", 0)
+
+    async def start(self) -> None:
+        """Make sure of what every cluster has, fill the caches, be ready."""
+        self.cluster = await bootstrap.ensure_cluster(self.stores["main"], self.rng)
+        await bootstrap.ensure_objects(self.stores["main"], self.table, clock=self.clock, rng=self.rng)
+        for feed in self.feeds.values():
+            await feed.start()
+        self.desired.attach({"id": self.cluster.id, "epoch": self.cluster.epoch})
+
+    async def stop(self) -> None:
+        """End all watches. The stores stay open: they belong to the caller."""
+        self._stopping = True
+        self.desired.stop()
+        for feed in self.feeds.values():
+            await feed.stop()
+
+    @property
+    def ready(self) -> bool:
+        """Whether the caches are filled and nothing is being shut down."""
+        return not self._stopping and all(feed.synced for feed in self.feeds.values())
+
+    def identity_headers(self) -> dict[str, str]:
+        """Return the headers of every answer that say which cluster speaks."""
+        return {names.HEADER_CLUSTER_ID: self.cluster.id, names.HEADER_EPOCH: str(self.cluster.epoch)}
+
+    async def handle(self, request: ApiRequest) -> ApiResponse | ApiStream:
+        """Answer a request. Never raises but for cancellation."""
+        answer = await self._answer(request)
+        answer.headers.update(self.identity_headers())
+        return answer
+
+    async def _answer(self, request: ApiRequest) -> ApiResponse | ApiStream:
+        try:
+            return await self._route(request)
+        except errors.ApiError as error:
+            return error_response(error)
+        except base.StoreError as error:
+            return error_response(_store_error(error))
+        except Exception:
+            # The last line of defence: a defect answers one request with 500 and stops nothing.
+            logger.exception("request failed", extra={"method": request.method, "path": request.path[:256]})
+            return error_response(
+                errors.InternalError("the server failed on this request; its log says why. The outcome of a write is unknown")
+            )
+
+    async def _route(self, request: ApiRequest) -> ApiResponse | ApiStream:
+        user = request.user or self._authenticator.authenticate(request.headers)
+        info = parse_path(request)
+        authz.authorize(user, info)
+        if info.resource:
+            resource = self.table.find(info.group, info.version, info.resource)
+            if resource is None:
+                return path_not_found()
+            return await self._objects.handle(request, info, resource, user)
+        if info.verb in {"get", "head"}:
+            if (
+                found := health.answer(request, ready=self.ready, synced={name: feed.synced for name, feed in self.feeds.items()})
+            ) is not None:
+                return found
+            if (document := self._discovery.answer(request)) is not None:
+                return document
+            if request.path.rstrip("/") == backup.PATH:
+                return await backup.answer(self.stores["main"], self.cluster, self.clock)
+        return path_not_found()
+
+
+def _store_error(error: base.StoreError) -> errors.ApiError:
+    """Return what a caller is told about a failure of the store."""
+    match error:
+        case base.ValueTooLargeError():
+            return errors.TooLargeError(f"the object is too large to be stored: the limit is {base.MAX_VALUE_BYTES} bytes")
+        case base.StoreFullError():
+            # Without Retry-After, so that clients show it instead of retrying for minutes.
+            return errors.ServiceUnavailableError(
+                f"the store is full: {error}. Reading and deleting still work: delete objects or free disk space"
+            )
+        case base.OutcomeUnknownError():
+            return errors.TimeoutStatusError(
+                f"the store did not confirm in time, the outcome is unknown: {error}. Read the object before you retry"
+            )
+        case base.CompactedError():
+            return errors.GoneError(str(error))
+        case _:
+            return errors.ServiceUnavailableError(f"the store cannot be reached: {error}", details={"retryAfterSeconds": 1})

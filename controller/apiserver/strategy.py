@@ -1,0 +1,378 @@
+"""What is special about each kind: defaults that a schema cannot say, fields that may not change, checks over several fields.
+
+A :class:`Strategy` is a row of hooks; kinds without an entry use the plain one. Hooks change the object that they are given, which is
+the registry's own copy, and return causes instead of raising. Whatever is generic (status apart from the rest, generation, metadata)
+is the registry's.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from controller.apiserver import shaping
+from controller.apiserver.resources import Resource
+from lattice.api import names, quantity, validation
+from lattice.api.errors import Cause
+
+Object = dict[str, Any]
+
+
+def _nothing(_obj: Object) -> None:
+    return None
+
+
+def _no_causes(_new: Object) -> list[Cause]:
+    return []
+
+
+def _no_update_causes(_new: Object, _old: Object) -> list[Cause]:
+    return []
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """The hooks of one kind.
+
+    ``default`` runs on every write before validation; ``prepare_create`` on a new object; ``check`` on every write; ``check_update`` on
+    a change of the main resource.
+    """
+
+    default: Callable[[Object], None] = _nothing
+    prepare_create: Callable[[Object], None] = _nothing
+    check: Callable[[Object], list[Cause]] = _no_causes
+    check_update: Callable[[Object, Object], list[Cause]] = _no_update_causes
+
+
+def _unique(items: Iterable[Mapping[str, Any]], key: str, where: str) -> list[Cause]:
+    seen, causes = set(), []
+    for index, item in enumerate(items):
+        value = item.get(key)
+        if value is None:
+            continue
+        if value in seen:
+            causes.append(shaping.duplicate(f"{where}[{index}].{key}", value))
+        seen.add(value)
+    return causes
+
+
+def _immutable(new: Object, old: Object, *path: str) -> list[Cause]:
+    value: Any = new
+    previous: Any = old
+    for part in path:
+        value = value.get(part) if isinstance(value, Mapping) else None
+        previous = previous.get(part) if isinstance(previous, Mapping) else None
+    return [] if value == previous else [shaping.invalid(".".join(path), value, "field is immutable")]
+
+
+# Pods
+
+
+def _default_pod(obj: Object) -> None:
+    spec = obj.get("spec")
+    if not isinstance(spec, dict):
+        return
+    spec.setdefault("restartPolicy", "Always")
+    spec.setdefault("terminationGracePeriodSeconds", 30)
+    spec.setdefault("schedulerName", "default-scheduler")
+    for container in spec.get("containers") or ():
+        image = container.get("image") if isinstance(container, dict) else None
+        if isinstance(image, str) and image:
+            container.setdefault("imagePullPolicy", "Always" if _floating(image) else "IfNotPresent")
+
+
+def _floating(image: str) -> bool:
+    """Return whether an image reference has no tag or ``latest``."""
+    if "@" in image:
+        return False
+    tag = image.rpartition("/")[2].partition(":")[2]
+    return tag in {"", "latest"}
+
+
+def _prepare_pod(obj: Object) -> None:
+    obj["status"] = {"phase": "Pending"}
+
+
+_SOURCES: Final = ("persistentVolumeClaim", "secret", "configMap", "emptyDir")
+
+
+def _check_pod(obj: Object) -> list[Cause]:
+    spec = obj.get("spec") or {}
+    containers = spec.get("containers") or []
+    causes: list[Cause] = []
+    if not containers:
+        causes.append(shaping.required("spec.containers"))
+    elif len(containers) > 1:
+        causes.append(shaping.forbidden("spec.containers", "a Pod has exactly one container for now"))
+    volumes = spec.get("volumes") or []
+    causes += _unique(volumes, "name", "spec.volumes")
+    for index, volume in enumerate(volumes):
+        where = f"spec.volumes[{index}]"
+        if problem := validation.check_label(volume["name"]):
+            causes.append(shaping.invalid(f"{where}.name", volume["name"], problem))
+        if sum(source in volume for source in _SOURCES) != 1:
+            causes.append(shaping.required(where, f"must specify exactly one volume type of {', '.join(_SOURCES)}"))
+    known = {volume["name"] for volume in volumes}
+    causes += _unique(containers, "name", "spec.containers")
+    for index, container in enumerate(containers):
+        causes += _check_container(container, f"spec.containers[{index}]", known)
+    return causes
+
+
+def _check_container(container: Object, where: str, volumes: set[str]) -> list[Cause]:
+    causes: list[Cause] = []
+    if problem := validation.check_label(container["name"]):
+        causes.append(shaping.invalid(f"{where}.name", container["name"], problem))
+    if not container.get("image"):
+        causes.append(shaping.required(f"{where}.image"))
+    for index, mount in enumerate(container.get("volumeMounts") or ()):
+        if mount["name"] not in volumes:
+            causes.append(Cause("FieldValueNotFound", f"Not found: {shaping.shown(mount['name'])}", f"{where}.volumeMounts[{index}].name"))
+        if not mount["mountPath"].startswith("/"):
+            causes.append(shaping.invalid(f"{where}.volumeMounts[{index}].mountPath", mount["mountPath"], "must be an absolute path"))
+    causes += _unique(container.get("volumeMounts") or (), "mountPath", f"{where}.volumeMounts")
+    return (
+        causes
+        + _check_env(container.get("env") or (), where)
+        + _check_ports(container.get("ports") or (), where)
+        + check_resources(container.get("resources") or {}, f"{where}.resources")
+    )
+
+
+def _check_env(env: Iterable[Object], where: str) -> list[Cause]:
+    causes = []
+    for index, variable in enumerate(env):
+        place = f"{where}.env[{index}]"
+        source = variable.get("valueFrom")
+        if "=" in variable["name"] or "\0" in variable["name"]:
+            causes.append(shaping.invalid(f"{place}.name", variable["name"], "must not contain '=' or NUL"))
+        if source is not None and variable.get("value"):
+            causes.append(shaping.invalid(f"{place}.valueFrom", "", "may not be specified when `value` is not empty"))
+        if source is not None and len(source) != 1:
+            causes.append(
+                shaping.invalid(f"{place}.valueFrom", "", "must specify exactly one of: `fieldRef`, `configMapKeyRef`, `secretKeyRef`")
+            )
+    return causes
+
+
+def _check_ports(ports: Iterable[Object], where: str) -> list[Cause]:
+    seen, causes = set(), []
+    for index, port in enumerate(ports):
+        key = (port["containerPort"], port.get("protocol", "TCP"))
+        if key in seen:
+            causes.append(shaping.duplicate(f"{where}.ports[{index}]", {"containerPort": key[0], "protocol": key[1]}))
+        seen.add(key)
+    return causes
+
+
+def check_resources(resources: Object, where: str) -> list[Cause]:
+    """Check amounts: none below zero, no request above its limit."""
+    causes: list[Cause] = []
+    amounts: dict[tuple[str, str], Any] = {}
+    for part in ("limits", "requests"):
+        for name, text in (resources.get(part) or {}).items():
+            field = f"{where}.{part}[{name}]"
+            if problem := validation.check_qualified_name(name):
+                causes.append(shaping.invalid(f"{where}.{part}", name, problem))
+            try:
+                amount = quantity.parse_quantity(str(text))
+            except ValueError as error:
+                causes.append(shaping.invalid(field, text, str(error)))
+                continue
+            if amount < 0:
+                causes.append(shaping.invalid(field, text, "must be greater than or equal to 0"))
+            limit = amounts.get(("limits", name))
+            if part == "requests" and limit is not None and amount > limit:
+                bound = (resources.get("limits") or {})[name]
+                causes.append(shaping.invalid(field, text, f"must be less than or equal to {name} limit of {bound}"))
+            amounts[part, name] = amount
+    return causes
+
+
+_POD_MUTABLE: Final = ("tolerations", "terminationGracePeriodSeconds")
+
+
+def _check_pod_update(new: Object, old: Object) -> list[Cause]:
+    def fixed(obj: Object) -> Object:
+        spec = {key: value for key, value in (obj.get("spec") or {}).items() if key not in _POD_MUTABLE}
+        spec["containers"] = [{**container, "image": ""} for container in spec.get("containers") or ()]
+        return spec
+
+    if fixed(new) == fixed(old):
+        return []
+    message = (
+        "pod updates may not change fields other than `spec.containers[*].image`, `spec.tolerations` (only additions to existing "
+        "tolerations), `spec.terminationGracePeriodSeconds`"
+    )
+    return [shaping.forbidden("spec", message)]
+
+
+# Other kinds
+
+
+def _default_secret(obj: Object) -> None:
+    texts = obj.pop("stringData", None)
+    if isinstance(texts, dict) and texts:
+        data = obj.get("data")
+        data = obj["data"] = data if isinstance(data, dict) else {}
+        for key, value in texts.items():
+            data[key] = base64.b64encode(value.encode()).decode() if isinstance(value, str) else value
+
+
+def _check_data(obj: Object, *, encoded: str) -> list[Cause]:
+    causes = []
+    for part in ("data", "binaryData"):
+        for key, value in (obj.get(part) or {}).items():
+            if not key or len(key) > 253 or key in {".", ".."} or not all(c.isascii() and (c.isalnum() or c in "-_.") for c in key):
+                message = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'"
+                causes.append(shaping.invalid(f"{part}[{key}]" if len(key) < 254 else part, key[:253], message))
+            if part == encoded:
+                try:
+                    base64.b64decode(value, validate=True)
+                except (binascii.Error, ValueError):
+                    # The value may be a secret in plain text: it is not shown.
+                    causes.append(
+                        Cause("FieldValueInvalid", "Invalid value: must be base64 text; use stringData for plain text", f"{part}[{key}]")
+                    )
+    return causes
+
+
+def _check_frozen_data(new: Object, old: Object) -> list[Cause]:
+    if not old.get("immutable"):
+        return []
+    same = all(new.get(part) == old.get(part) for part in ("data", "binaryData", "immutable"))
+    return [] if same else [shaping.forbidden("data", "field is immutable when `immutable` is set")]
+
+
+def _check_secret_update(new: Object, old: Object) -> list[Cause]:
+    return [*_immutable(new, old, "type"), *_check_frozen_data(new, old)]
+
+
+def _prepare_namespace(obj: Object) -> None:
+    obj["spec"] = {"finalizers": ["kubernetes"]}
+    obj["status"] = {"phase": "Active"}
+
+
+def _keep_namespace_finalizers(new: Object, old: Object) -> list[Cause]:
+    """``spec.finalizers`` is written through ``finalize`` only; an ordinary update leaves it as it was."""
+    if "spec" in old:
+        new["spec"] = old["spec"]
+    return []
+
+
+def _check_node(obj: Object) -> list[Cause]:
+    spec, status = obj.get("spec") or {}, obj.get("status") or {}
+    causes = []
+    for index, taint in enumerate(spec.get("taints") or ()):
+        if problem := validation.check_qualified_name(taint["key"]):
+            causes.append(shaping.invalid(f"spec.taints[{index}].key", taint["key"], problem))
+    for part in ("capacity", "allocatable"):
+        causes += check_resources({"limits": status.get(part) or {}}, f"status.{part}")
+    return causes
+
+
+def _check_node_update(new: Object, old: Object) -> list[Cause]:
+    if not (old.get("spec") or {}).get("providerID"):
+        return []
+    return _immutable(new, old, "spec", "providerID")
+
+
+def _default_claim(obj: Object) -> None:
+    spec = obj.get("spec")
+    if isinstance(spec, dict):
+        spec.setdefault("storageClassName", names.STORAGE_CLASS_LOCAL)
+        spec.setdefault("volumeMode", "Filesystem")
+
+
+def _prepare_claim(obj: Object) -> None:
+    obj["status"] = {"phase": "Pending"}
+
+
+def _check_claim(obj: Object) -> list[Cause]:
+    spec = obj.get("spec") or {}
+    causes = []
+    if not spec.get("accessModes"):
+        causes.append(shaping.required("spec.accessModes", "at least 1 access mode is required"))
+    requests = (spec.get("resources") or {}).get("requests") or {}
+    if "storage" not in requests:
+        causes.append(shaping.required("spec.resources[storage]"))
+    return causes + check_resources({"requests": requests}, "spec.resources")
+
+
+def _check_claim_update(new: Object, old: Object) -> list[Cause]:
+    before, after = dict(old.get("spec") or {}), dict(new.get("spec") or {})
+    if not before.get("volumeName"):
+        before.pop("volumeName", None), after.pop("volumeName", None)
+    message = "spec is immutable after creation, except volumeName of an unbound claim"
+    return [] if before == after else [shaping.forbidden("spec", message)]
+
+
+def _prepare_volume(obj: Object) -> None:
+    obj["status"] = {"phase": "Available"}
+
+
+def _check_volume_update(new: Object, old: Object) -> list[Cause]:
+    return [*_immutable(new, old, "spec", "csi"), *_immutable(new, old, "spec", "nodeAffinity")]
+
+
+def _check_workload(obj: Object) -> list[Cause]:
+    spec = obj.get("spec") or {}
+    causes = []
+    if ("preset" in spec) == ("image" in spec):
+        causes.append(shaping.invalid("spec", "object", "exactly one of preset and image must be set"))
+    causes += _check_env(spec.get("env") or (), "spec") + _check_ports(spec.get("ports") or (), "spec")
+    causes += check_resources(spec.get("resources") or {}, "spec.resources")
+    if isinstance(storage := spec.get("storage"), dict):
+        causes += check_resources({"requests": {"storage": storage.get("size", "1Gi")}}, "spec.storage")
+    name = obj["metadata"].get("name", "")
+    if problem := validation.check_label(name) or (
+        None if len(name) <= 40 else "must be no more than 40 characters: Pod names are made of it"
+    ):
+        causes.append(shaping.invalid("metadata.name", name, problem))
+    return causes
+
+
+def _default_event(obj: Object) -> None:
+    for field in ("firstTimestamp", "lastTimestamp"):
+        if isinstance(obj.get(field), str):
+            obj[field] = whole_seconds(obj[field])
+
+
+def whole_seconds(text: str) -> str:
+    """Return an RFC 3339 time as Kubernetes stores ``metav1.Time``; text that is no such time is left for the schema to refuse."""
+    from datetime import UTC, datetime
+
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except ValueError:
+        return text
+
+
+def _check_event(obj: Object) -> list[Cause]:
+    involved = (obj.get("involvedObject") or {}).get("namespace", "")
+    namespace = obj["metadata"].get("namespace", "")
+    if involved and involved != namespace:
+        return [shaping.invalid("involvedObject.namespace", involved, "does not match event.namespace")]
+    return []
+
+
+_STRATEGIES: Final[Mapping[str, Strategy]] = {
+    "Pod": Strategy(_default_pod, _prepare_pod, _check_pod, _check_pod_update),
+    "Secret": Strategy(_default_secret, check=lambda obj: _check_data(obj, encoded="data"), check_update=_check_secret_update),
+    "ConfigMap": Strategy(check=lambda obj: _check_data(obj, encoded="binaryData"), check_update=_check_frozen_data),
+    "Namespace": Strategy(prepare_create=_prepare_namespace, check_update=_keep_namespace_finalizers),
+    "Node": Strategy(check=_check_node, check_update=_check_node_update),
+    "PersistentVolumeClaim": Strategy(_default_claim, _prepare_claim, _check_claim, _check_claim_update),
+    "PersistentVolume": Strategy(prepare_create=_prepare_volume, check_update=_check_volume_update),
+    "Workload": Strategy(check=_check_workload),
+    "Event": Strategy(_default_event, check=_check_event),
+}
+_PLAIN: Final = Strategy()
+
+
+def strategy_of(resource: Resource) -> Strategy:
+    """Return the hooks of a resource."""
+    return _STRATEGIES.get(resource.kind, _PLAIN)

@@ -1,0 +1,131 @@
+"""Watches: where a watch begins, what it replays, and how it ends.
+
+Three sources, joined without a gap: the cache's present objects (no resourceVersion, ``0``, or sendInitialEvents), the cache's ring of
+recent events, and for older positions the store's own history. The watcher is registered with the cache before anything is replayed,
+and everything is replayed up to exactly that moment's revision.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import AsyncGenerator, Mapping
+
+import orjson
+
+from controller.apiserver import selection
+from controller.apiserver.reading import check_match, parse_limit
+from controller.apiserver.registry import Registry
+from controller.apiserver.request import TRUE, ApiStream
+from controller.apiserver.resources import Resource
+from controller.apiserver.watchcache import Change, ResourceCache, Watcher, event_line
+from controller.store import base
+from lattice.api import errors
+from lattice.api.errors import Cause
+
+_MIN_TIMEOUT_S = 1800
+"""A watch without timeoutSeconds ends after this to twice this, as kube-apiserver's do, so that connections spread over servers."""
+_BATCH = 500
+
+
+class WatchStarter:
+    """Opens watches of one resource."""
+
+    def __init__(self, registry: Registry, rng: random.Random) -> None:
+        self._registry = registry
+        self._rng = rng
+
+    async def open(self, resource: Resource, chosen: selection.Selection, query: Mapping[str, str]) -> ApiStream:
+        """Return the stream of a watch.
+
+        Raises:
+            errors.ApiError: the parameters are wrong. A position that is too old is an ERROR line in the stream.
+        """
+        feed = self._registry.feed(resource)
+        cache = self._registry.cache(resource)
+        version = query.get("resourceVersion", "")
+        if version and (not (version.isascii() and version.isdigit()) or len(version) > 19):
+            message = f'resourceVersion: Invalid value: "{version[:64]}": strconv.ParseUint: parsing "{version[:64]}": invalid syntax'
+            raise errors.InternalError(message, reason="")
+        initial = "sendInitialEvents" in query
+        self._check_initial(query, initial=initial)
+        snapshot = version in {"", "0"} or query.get("sendInitialEvents", "") in TRUE
+        position = int(version or 0)
+        if snapshot:
+            if not version:
+                await feed.fresh()
+            elif position:
+                await feed.wait(position)
+        watcher = Watcher(chosen, bookmarks=query.get("allowWatchBookmarks", "") in TRUE)
+        timeout_s = parse_limit(query.get("timeoutSeconds", "")) or self._rng.randint(_MIN_TIMEOUT_S, 2 * _MIN_TIMEOUT_S)
+        watcher.deadline_s = self._registry.clock.monotonic() + timeout_s
+        # From here to the first await everything happens at one moment of the cache.
+        joined = feed.revision
+        if snapshot:
+            lines = [event_line("ADDED", entry.raw) for entry in cache.select(chosen)]
+            if initial and watcher.bookmarks:
+                lines.append(cache.bookmark(joined, initial_end=True))
+            batches = _snapshot(cache, watcher, lines)
+        elif position >= cache.floor:
+            changes = (change.line_for(chosen) for change in cache.since(position))
+            batches = _snapshot(cache, watcher, [line for line in changes if line is not None])
+        else:
+            batches = _replay(feed.store, cache, watcher, position, joined)
+        cache.add(watcher)
+        return ApiStream(batches, watcher.on_cut)
+
+    @staticmethod
+    def _check_initial(query: Mapping[str, str], *, initial: bool) -> None:
+        match = query.get("resourceVersionMatch", "")
+        if initial and match != "NotOlderThan":
+            message = "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+            cause = Cause("FieldValueForbidden", message, "resourceVersionMatch")
+            raise errors.InvalidError.of(kind="ListOptions", group="meta.k8s.io", name="", causes=[cause])
+        if not initial:
+            check_match(query.get("resourceVersion", ""), match)
+
+
+async def _snapshot(cache: ResourceCache, watcher: Watcher, lines: list[bytes]) -> AsyncGenerator[list[bytes]]:
+    try:
+        for start in range(0, len(lines), _BATCH):
+            yield lines[start : start + _BATCH]
+        del lines
+        while batch := await watcher.take():
+            yield batch
+    finally:
+        cache.remove(watcher)
+
+
+async def _replay(store: base.Store, cache: ResourceCache, watcher: Watcher, position: int, until: int) -> AsyncGenerator[list[bytes]]:
+    """Yield the store's events after ``position`` up to ``until``, then what the cache saw since."""
+    prefix = cache.resource.prefix()
+    try:
+        async with contextlib.aclosing(store.watch(base.Revision(position))) as history:
+            reached = position
+            while reached < until:
+                batch = await anext(history)
+                reached = batch.revision
+                lines = []
+                for event in batch.events:
+                    if event.revision <= until and event.key.startswith(prefix):
+                        line = _change(cache, event).line_for(watcher.chosen)
+                        if line is not None:
+                            lines.append(line)
+                if lines:
+                    yield lines
+        while pending := await watcher.take():
+            yield pending
+    except base.CompactedError as error:
+        status = errors.GoneError(f"too old resource version: {position} ({error.compacted_revision})").to_status()
+        yield [event_line("ERROR", orjson.dumps(status))]
+    finally:
+        cache.remove(watcher)
+
+
+def _change(cache: ResourceCache, event: base.StoreEvent) -> Change:
+    entry_of = cache.projector.entry
+    previous = None if event.previous is None else entry_of(event.previous)
+    if event.record is not None:
+        return Change("ADDED" if previous is None else "MODIFIED", entry_of(event.record), previous)
+    assert event.previous is not None
+    return Change("DELETED", entry_of(event.previous, event.revision), previous)

@@ -1,0 +1,206 @@
+"""From a request body to an object that may be stored: the checks and defaults that every write passes, in one order.
+
+``match_request`` (does the body belong to this path) ▸ ``shape`` (null, unknown and default fields) ▸ what the server sets ▸
+``validate`` (schema, metadata, the kind's own rules). Pure but for the injected clock and randomness. ``registry.py`` calls these
+around the compare-and-swap.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from controller.apiserver import metadata, shaping, strategy
+from controller.apiserver.request import ApiRequest, User
+from controller.apiserver.resources import Resource
+from lattice.api import errors, names, schema
+from lattice.api.errors import Cause
+
+_FIELD_VALIDATION: Final = ("Ignore", "Warn", "Strict")
+_KEEPS_STATUS: Final = frozenset({"Node"})
+"""Kinds whose creator may send a status with the object: an agent registers its Node in one request."""
+MAX_WARNING_CHARACTERS: Final = 256
+
+
+@dataclass(slots=True)
+class WriteOptions:
+    """What a write was asked with. ``warnings`` collects what the answer's Warning headers say."""
+
+    user: User
+    dry_run: bool = False
+    field_validation: str = "Warn"
+    warnings: list[str] = field(default_factory=list)
+
+
+def parse_options(request: ApiRequest, user: User, kind: str) -> WriteOptions:
+    """Read the options of a write from its query.
+
+    Raises:
+        errors.InvalidError: one of them has a value that does not exist.
+    """
+    causes = []
+    dry_run = request.query.get("dryRun", "")
+    if dry_run not in {"", "All"}:
+        causes.append(shaping.unsupported("dryRun", dry_run, ["All"]))
+    checked = request.query.get("fieldValidation", "") or "Warn"
+    if checked not in _FIELD_VALIDATION:
+        causes.append(shaping.unsupported("fieldValidation", checked, ["", *_FIELD_VALIDATION]))
+    if causes:
+        raise errors.InvalidError.of(kind=kind, group="meta.k8s.io", name="", causes=causes)
+    return WriteOptions(user, dry_run == "All", checked)
+
+
+class Writer:
+    """The pipeline for one resource."""
+
+    def __init__(self, resource: Resource) -> None:
+        source = schema.object_schema(resource.type)
+        self.resource = resource
+        self.strategy = strategy.strategy_of(resource)
+        self._shape = shaping.Shape(source)
+        self._checker = shaping.Checker(source)
+
+    def match_request(self, obj: Any, *, namespace: str, name: str = "") -> dict[str, Any]:
+        """Return the body as an object of this resource, with the kind and namespace of the path filled in.
+
+        Raises:
+            errors.BadRequestError, errors.InvalidError: it belongs elsewhere.
+        """
+        resource = self.resource
+        if not isinstance(obj, dict):
+            raise errors.BadRequestError(
+                f"the object provided is unrecognized (must be of type {resource.kind}): the body is not a JSON object"
+            )
+        kind, version = obj.get("kind"), obj.get("apiVersion")
+        if resource.group == names.GROUP and not kind:
+            message = (
+                f"the object provided is unrecognized (must be of type {resource.kind}): Object 'Kind' is missing in {shaping.shown(obj)}"
+            )
+            raise errors.BadRequestError(message)
+        data = obj.get("metadata")
+        found = data.get("name", "") if isinstance(data, dict) else ""
+        found = found if isinstance(found, str) else ""
+        if kind and kind != resource.kind:
+            cause = shaping.invalid("kind", kind, f"must be {resource.kind}")
+            raise errors.InvalidError.of(kind=str(kind), group=resource.group, name=found, causes=[cause])
+        if version and version != resource.group_version:
+            message = f"the API version in the data ({version}) does not match the expected API version ({resource.group_version})"
+            raise errors.BadRequestError(message)
+        if data is None:
+            data = {}
+        if not isinstance(data, dict):
+            raise self.invalid("", [Cause("FieldValueTypeInvalid", "Invalid value: metadata must be of type object", "metadata")])
+        if resource.namespaced:
+            if data.get("namespace") not in {None, "", namespace} if isinstance(data.get("namespace"), (str, type(None))) else True:
+                raise errors.BadRequestError("the namespace of the provided object does not match the namespace sent on the request")
+            data["namespace"] = namespace
+        else:
+            data.pop("namespace", None)
+        if name:
+            if found and found != name:
+                raise errors.BadRequestError(f"the name of the object ({found}) does not match the name on the URL ({name})")
+            data["name"] = name
+        return {**obj, "apiVersion": resource.group_version, "kind": resource.kind, "metadata": data}
+
+    def shape(self, obj: dict[str, Any], options: WriteOptions, *, patched: bool = False) -> None:
+        """Apply defaults, drop nulls and unknown fields, in place; warn of or refuse the unknown.
+
+        Raises:
+            errors.BadRequestError, errors.InvalidError: unknown fields under ``fieldValidation=Strict``.
+        """
+        self.strategy.default(obj)
+        unknown = self._shape.normalise(obj)
+        if not unknown or options.field_validation == "Ignore":
+            return
+        texts = [f'unknown field "{path}"' for path in unknown]
+        if options.field_validation == "Warn":
+            options.warnings += [text[:MAX_WARNING_CHARACTERS] for text in texts]
+            return
+        found = f"strict decoding error: {', '.join(texts)}"
+        kind = self.resource.kind
+        if patched:
+            raise errors.InvalidError.of(kind="", group="", name="", causes=[shaping.invalid("patch", obj, found)])
+        raise errors.BadRequestError(f'{kind} in version "{self.resource.version}" cannot be handled as a {kind}: {found}')
+
+    def prepare_create(self, obj: dict[str, Any], *, now: datetime, rng: random.Random) -> None:
+        """Set what the server sets on a new object."""
+        metadata.fill_new(obj["metadata"], now=now, rng=rng)
+        if self.resource.has_status:
+            obj["metadata"]["generation"] = 1
+            if self.resource.kind not in _KEEPS_STATUS:
+                obj.pop("status", None)
+        self.strategy.prepare_create(obj)
+
+    def check_create(self, obj: dict[str, Any]) -> None:
+        """Validate a new object.
+
+        Raises:
+            errors.InvalidError: with a cause for each wrong field.
+        """
+        self._refuse(obj, self._checks(obj))
+
+    def finish_update(self, new: dict[str, Any], old: dict[str, Any], *, subresource: str) -> dict[str, Any]:
+        """Return the object to store: ``new`` where this (sub)resource may write, else ``old``, validated.
+
+        Raises:
+            errors.ConflictError: the uid is another.
+            errors.InvalidError: with a cause for each wrong field.
+        """
+        metadata.keep_system_fields(self.resource, new, old)
+        causes: list[Cause] = []
+        if subresource == "status":
+            new = self._status_only(new, old)
+        elif subresource == "finalize":
+            new = {**old, "spec": new.get("spec", {})}
+        else:
+            if self.resource.has_status and subresource != "binding":
+                if "status" in old:
+                    new["status"] = old["status"]
+                else:
+                    new.pop("status", None)
+            if not subresource:
+                causes += self.strategy.check_update(new, old)
+            causes += metadata.check_update(new["metadata"], old["metadata"])
+        self._refuse(new, self._checks(new) + causes)
+        if self.resource.has_status and subresource != "status" and _spec_changed(new, old):
+            new["metadata"]["generation"] = int(old["metadata"].get("generation", 0)) + 1
+        return new
+
+    def _status_only(self, new: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
+        result = dict(old)
+        if "status" in new:
+            result["status"] = new["status"]
+        else:
+            result.pop("status", None)
+        ports = (new["metadata"].get("annotations") or {}).get(names.ANNOTATION_HOST_PORTS)
+        if self.resource.kind == "Pod" and ports is not None:
+            # The one piece of metadata that goes with a Pod's status: the agent records published ports with what it observed.
+            annotations = {**(old["metadata"].get("annotations") or {}), names.ANNOTATION_HOST_PORTS: ports}
+            result["metadata"] = {**old["metadata"], "annotations": annotations}
+        return result
+
+    def _checks(self, obj: dict[str, Any]) -> list[Cause]:
+        causes = self._checker.check(obj)
+        if not causes:
+            # The rules below rely on the types that the schema guarantees.
+            causes = metadata.check(self.resource, obj["metadata"]) + self.strategy.check(obj)
+        return causes
+
+    def _refuse(self, obj: Mapping[str, Any], causes: list[Cause]) -> None:
+        if causes:
+            name = obj["metadata"].get("name", "")
+            raise self.invalid(name if isinstance(name, str) else "", causes)
+
+    def invalid(self, name: str, causes: list[Cause]) -> errors.InvalidError:
+        """Return the error for ``causes``."""
+        return errors.InvalidError.of(kind=self.resource.kind, group=self.resource.group, name=name, causes=causes)
+
+
+def _spec_changed(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
+    skipped = {"metadata", "status"}
+    return {key: value for key, value in new.items() if key not in skipped} != {
+        key: value for key, value in old.items() if key not in skipped
+    }
