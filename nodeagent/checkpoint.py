@@ -1,0 +1,129 @@
+"""The agent's data directory: identity, cluster mark, last desired set; and the lock that keeps a second agent out.
+
+::
+
+    <data dir>/            0700
+      lock                 held (flock) by the running agent
+      node.json            {"uuid": ...}             the Node's identity, made once
+      cluster.json         {"clusterID", "epoch"}    the cluster it belongs to, the highest store epoch it has seen
+      desired.json         line 1: sha256 of line 2; line 2: JSON list of Pods, claims and volumes. No Secrets: there is no key to seal
+                           them with before the node-agent issue, and nothing of a Secret is written in the clear to a disk.
+
+Every file is 0600, replaced atomically and synced. A damaged ``desired.json`` is as good as none; a damaged identity stops the agent.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import logging
+import os
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from lattice.api import errors, meta, scheme
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterMark:
+    """Which cluster, and how new its store."""
+
+    cluster_id: str
+    epoch: int
+
+
+class DataDirectory:
+    """The files of one agent."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._lock: int | None = None
+        self._mark: ClusterMark | None = None
+        self._saved = b""
+
+    def open(self) -> None:
+        """Make the directory and take its lock.
+
+        Raises:
+            errors.UsageError: another agent runs on it, or it cannot be written.
+        """
+        try:
+            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._root.chmod(0o700)
+            self._lock = os.open(self._root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise errors.UsageError(f"another agent runs on the data directory {self._root}: stop it, or use another --data-dir") from error
+        except OSError as error:
+            raise errors.UsageError(f"cannot use the data directory {self._root}: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Give the lock back."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def node_uid(self) -> str:
+        """Return the Node's identity, made at the first call of all."""
+        path = self._root / "node.json"
+        if path.exists():
+            try:
+                return str(uuid.UUID(orjson.loads(path.read_bytes())["uuid"]))
+            except (ValueError, KeyError, TypeError) as error:
+                raise errors.UsageError(f"{path} does not hold a node's identity; restore it, or remove it to become a new node") from error
+        made = str(uuid.uuid4())
+        _write(path, orjson.dumps({"uuid": made}))
+        return made
+
+    def cluster_mark(self) -> ClusterMark | None:
+        """Return the cluster that this node belongs to, ``None`` before the first connection."""
+        path = self._root / "cluster.json"
+        if self._mark is None and path.exists():
+            try:
+                data = orjson.loads(path.read_bytes())
+                self._mark = ClusterMark(cluster_id=str(data["clusterID"]), epoch=int(data["epoch"]))
+            except (ValueError, KeyError, TypeError) as error:
+                raise errors.UsageError(f"{path} is damaged; remove it if this node has not changed its cluster") from error
+        return self._mark
+
+    def set_cluster_mark(self, mark: ClusterMark) -> None:
+        """Remember a cluster and epoch."""
+        if mark != self.cluster_mark():
+            _write(self._root / "cluster.json", orjson.dumps({"clusterID": mark.cluster_id, "epoch": mark.epoch}))
+            self._mark = mark
+
+    def save_desired(self, *groups: Iterable[meta.Object]) -> None:
+        """Write the last desired set, if it differs from what was written."""
+        body = orjson.dumps([obj.to_dict() for group in groups for obj in group])
+        if body != self._saved:
+            _write(self._root / "desired.json", hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+            self._saved = body
+
+    def load_desired(self) -> list[meta.Object]:
+        """Return the last desired set; empty if there is none, or it is damaged."""
+        try:
+            checksum, _, body = (self._root / "desired.json").read_bytes().partition(b"\n")
+            if hashlib.sha256(body).hexdigest().encode() != checksum:
+                raise ValueError("the checksum does not fit")
+            return [scheme.parse_object(document) for document in orjson.loads(body)]
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError) as error:
+            logger.warning("cannot read the last desired set, waiting for the server", extra={"error": str(error)[:200]})
+            return []
+
+
+def _write(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.new")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(handle, "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)

@@ -1,0 +1,219 @@
+"""What the server wants of this node: the watch of ``nodes/<name>/desired``, and the guards against believing the wrong server.
+
+Owned by the agent's main task; the workers read :class:`Desired`. The rules that keep containers alive:
+
+* A snapshot counts only when it is complete (its bookmark) and says the cluster id that this node belongs to, and no lower store epoch
+  than the highest it has seen. Else nothing of it is taken over, and :attr:`Desired.frozen` says why: what runs goes on running.
+* Absence means nothing: a Pod that a snapshot does not have is marked unknown and goes on; so does one whose object is deleted. Only a
+  deletion timestamp or a Tombstone ends a Pod.
+* The last set is on disk (see ``checkpoint.py``), without Secrets, and counts while the server is away.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import Final
+from urllib.parse import quote
+
+import orjson
+
+from lattice.api import configmap, errors, meta, pod, scheme, storage, tombstone
+from lattice.client.client import Client
+from lattice.machinery.backoff import Backoff
+from lattice.machinery.clock import Clock
+from lattice.machinery.tasks import TimeLimit
+from nodeagent.checkpoint import ClusterMark, DataDirectory
+from nodeagent.workloads import spec
+
+logger = logging.getLogger(__name__)
+
+SILENCE_S: Final = 90.0
+"""The server sends a bookmark every 30 s; three missed ones are a dead line."""
+_ANNOTATION_END: Final = "k8s.io/initial-events-end"
+_ANNOTATION_CLUSTER: Final = "lattice.dev/cluster-id"
+_ANNOTATION_EPOCH: Final = "lattice.dev/store-epoch"
+
+
+class Desired:
+    """The objects of this node, as last believed."""
+
+    def __init__(self) -> None:
+        self.pods: dict[str, pod.Pod] = {}
+        self.unknown: set[str] = set()
+        """Uids of Pods that the server does not have any more, without having asked for their end."""
+        self.tombstones: dict[str, tombstone.Tombstone] = {}
+        self.secrets: dict[tuple[str, str], configmap.Secret] = {}
+        self.config_maps: dict[tuple[str, str], configmap.ConfigMap] = {}
+        self.claims: dict[tuple[str, str], storage.PersistentVolumeClaim] = {}
+        self.volumes: dict[str, storage.PersistentVolume] = {}
+        self.synced = False
+        """A snapshot of this process' life was believed: absence of a Secret is known, not guessed."""
+        self.frozen = ""
+        """Why nothing that the server says is believed now."""
+
+    def references(self) -> spec.References:
+        """Return the objects that Pods refer to."""
+        return spec.References(secrets=self.secrets, config_maps=self.config_maps, claims=self.claims, volumes=self.volumes)
+
+    def put(self, obj: meta.Object) -> str | None:
+        """Take an object in; return the uid of the Pod that it concerns, ``None`` for all."""
+        key = (obj.namespace, obj.name)
+        match obj:
+            case pod.Pod():
+                self.pods[obj.uid] = obj
+                self.unknown.discard(obj.uid)
+                return obj.uid
+            case tombstone.Tombstone():
+                self.tombstones[obj.spec.pod_uid] = obj
+                return obj.spec.pod_uid
+            case configmap.Secret():
+                self.secrets[key] = obj
+            case configmap.ConfigMap():
+                self.config_maps[key] = obj
+            case storage.PersistentVolumeClaim():
+                self.claims[key] = obj
+            case storage.PersistentVolume():
+                self.volumes[obj.name] = obj
+        return None
+
+    def take_away(self, obj: meta.Object) -> str | None:
+        """Note that the server does not show an object any more."""
+        key = (obj.namespace, obj.name)
+        match obj:
+            case pod.Pod():
+                self.unknown.add(obj.uid)
+                return obj.uid
+            case tombstone.Tombstone():
+                self.tombstones.pop(obj.spec.pod_uid, None)
+                return obj.spec.pod_uid
+            case configmap.Secret():
+                self.secrets.pop(key, None)
+            case configmap.ConfigMap():
+                self.config_maps.pop(key, None)
+            case storage.PersistentVolumeClaim():
+                self.claims.pop(key, None)
+            case storage.PersistentVolume():
+                self.volumes.pop(obj.name, None)
+        return None
+
+    def replace_all(self, objects: list[meta.Object]) -> None:
+        """Take a complete snapshot in. Pods that it does not have become unknown; nothing is forgotten of them."""
+        before = set(self.pods)
+        for held in (self.tombstones, self.secrets, self.config_maps, self.claims, self.volumes):
+            held.clear()
+        for obj in objects:
+            self.put(obj)
+        self.unknown = before - {obj.uid for obj in objects if isinstance(obj, pod.Pod)} | (self.unknown & set(self.pods))
+        self.unknown -= {obj.uid for obj in objects if isinstance(obj, pod.Pod)}
+
+    def forget(self, pod_uid: str) -> None:
+        """Drop a Pod whose end is confirmed."""
+        self.pods.pop(pod_uid, None)
+        self.unknown.discard(pod_uid)
+        self.tombstones.pop(pod_uid, None)
+
+
+class DesiredWatch:
+    """Keeps a :class:`Desired` up to date.
+
+    Args:
+        client: to the API server.
+        node_name: whose desired state.
+        desired: what to write.
+        data: where cluster mark and last set are kept.
+        clock: measures silence.
+        backoff: delays between connections.
+        changed: called with the uid of a Pod that changed, or ``None`` for all.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        node_name: str,
+        desired: Desired,
+        data: DataDirectory,
+        clock: Clock,
+        backoff: Backoff,
+        changed: Callable[[str | None], None],
+    ) -> None:
+        self._client = client
+        self._node_name = node_name
+        self._desired = desired
+        self._data = data
+        self._clock = clock
+        self._backoff = backoff
+        self._changed = changed
+
+    async def run(self) -> None:
+        """Watch until cancelled. The loss of the stream ends in a new snapshot, never in an exit."""
+        while True:
+            try:
+                await self._follow()
+            except (errors.LatticeError, TimeoutError, ValueError, KeyError, TypeError) as error:
+                # ValueError: garbage instead of JSON, or a kind that this version cannot read. Nothing was taken over.
+                logger.warning("lost the watch of the desired state", extra={"node": self._node_name, "error": str(error)[:300]})
+            await self._clock.sleep(self._backoff.next_s())
+
+    async def _follow(self) -> None:
+        path = f"/api/v1/nodes/{quote(self._node_name, safe='')}/desired"
+        snapshot: list[meta.Object] | None = []
+        async with (
+            TimeLimit(self._clock, SILENCE_S) as limit,
+            aclosing(self._client.stream_events(path, query={"watch": "true"})) as events,
+        ):
+            async for event in events:
+                limit.touch()
+                document = orjson.loads(event.raw)
+                if event.type == "BOOKMARK":
+                    if snapshot is not None and self._is_end(document):
+                        self._accept(document)
+                        self._desired.replace_all(snapshot)
+                        self._desired.synced, snapshot = True, None
+                        self._backoff.reset()
+                        self._save(None)
+                    continue
+                obj = scheme.parse_object(document)
+                if snapshot is not None:
+                    snapshot.append(obj)
+                    continue
+                uid = self._desired.take_away(obj) if event.type == "DELETED" else self._desired.put(obj)
+                self._save(uid)
+
+    @staticmethod
+    def _is_end(document: dict[str, object]) -> bool:
+        metadata = document.get("metadata")
+        annotations = metadata.get("annotations") if isinstance(metadata, dict) else None
+        return isinstance(annotations, dict) and annotations.get(_ANNOTATION_END) == "true"
+
+    def _accept(self, bookmark: dict[str, object]) -> None:
+        """Believe a snapshot, or freeze.
+
+        Raises:
+            errors.UnavailableError: it is not of our cluster, or older than what we have seen.
+        """
+        metadata = bookmark["metadata"]
+        assert isinstance(metadata, dict)
+        annotations = metadata["annotations"]
+        offered = ClusterMark(cluster_id=str(annotations[_ANNOTATION_CLUSTER]), epoch=int(annotations[_ANNOTATION_EPOCH]))
+        reason = refusal(self._data.cluster_mark(), offered)
+        if reason:
+            self._desired.frozen = reason
+            self._changed(None)
+            raise errors.UnavailableError(f"nothing is changed on this node: {reason}")
+        self._desired.frozen = ""
+        self._data.set_cluster_mark(offered)
+
+    def _save(self, uid: str | None) -> None:
+        self._data.save_desired(self._desired.pods.values(), self._desired.claims.values(), self._desired.volumes.values())
+        self._changed(uid)
+
+
+def refusal(known: ClusterMark | None, offered: ClusterMark) -> str:
+    """Return why a server's word does not count on this node, empty if it does."""
+    if known is None or (known.cluster_id == offered.cluster_id and offered.epoch >= known.epoch):
+        return ""
+    if known.cluster_id != offered.cluster_id:
+        return f"the server is of cluster {offered.cluster_id}, this node belongs to {known.cluster_id}; use another data directory to move"
+    return f"the server's store is of epoch {offered.epoch}, this node has seen {known.epoch}: it is an older copy"

@@ -1,0 +1,41 @@
+"""Pulls of images, one at a time for each image: Pods that wait for the same image share one pull. Errors go to all of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from lattice.machinery.tasks import TaskOwner
+from nodeagent.runtime import base
+
+
+class Puller:
+    """Owns running pulls. A pull goes on when the Pod that asked for it is deleted: the next one will want the image."""
+
+    def __init__(self, runtime: base.Runtime, tasks: TaskOwner) -> None:
+        self._runtime = runtime
+        self._tasks = tasks
+        self._running: dict[tuple[str, str], asyncio.Future[Exception | None]] = {}
+
+    def pull(self, image: str, auth: Mapping[str, str] | None) -> asyncio.Future[Exception | None]:
+        """Start a pull, or join the one that runs with the same credentials. The future's result is the error, ``None``: it is there."""
+        key = (image, repr(sorted((auth or {}).items())))
+        if (running := self._running.get(key)) is not None:
+            return running
+        future: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+        self._running[key] = future
+        self._tasks.spawn(self._pull(image, auth, future, key), name=f"pull {image}")
+        return future
+
+    async def _pull(
+        self, image: str, auth: Mapping[str, str] | None, future: asyncio.Future[Exception | None], key: tuple[str, str]
+    ) -> None:
+        error: Exception | None = None
+        try:
+            await self._runtime.pull(image, auth=auth)
+        except Exception as caught:  # noqa: BLE001 - handed to the Pods that wait, whatever it is
+            error = caught
+        finally:
+            del self._running[key]
+            if not future.done():
+                future.set_result(error)
