@@ -7,13 +7,31 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, overload
 
 from lattice.machinery.clock import Clock, SystemClock
 
 T = TypeVar("T")
 
 
+@overload
+async def eventually(
+    fn: Callable[[], Awaitable[T]],
+    deadline_s: float = ...,
+    what: str = ...,
+    *,
+    interval_s: float = ...,
+    clock: Clock | None = ...,
+) -> T: ...
+@overload
+async def eventually(
+    fn: Callable[[], T],
+    deadline_s: float = ...,
+    what: str = ...,
+    *,
+    interval_s: float = ...,
+    clock: Clock | None = ...,
+) -> T: ...
 async def eventually(
     fn: Callable[[], T | Awaitable[T]],
     deadline_s: float = 10.0,
