@@ -21,7 +21,7 @@ from controller.store import opening
 from lattice.api import errors, lease, meta, names, node, pod, storage
 from lattice.client import base
 from lattice.client.client import Client
-from lattice.machinery.clock import SystemClock
+from lattice.machinery.clock import Clock, SystemClock
 from lattice.machinery.tasks import TaskOwner
 
 
@@ -128,8 +128,8 @@ class Cluster:
         return agent
 
     @asynccontextmanager
-    async def controllers(self) -> AsyncIterator[None]:
-        built = build_controllers(Client(self.transport), clock=SystemClock(), rng=random.Random(1))
+    async def controllers(self, clock: Clock | None = None) -> AsyncIterator[None]:
+        built = build_controllers(Client(self.transport), clock=clock or SystemClock(), rng=random.Random(1))
         task = self.tasks.spawn(built.run(), name="controllers")
         try:
             yield

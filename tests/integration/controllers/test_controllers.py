@@ -6,7 +6,8 @@ from typing import Any, Protocol
 
 import pytest
 
-from lattice.api import conditions, configmap, errors, event, meta, names, namespace, node, pod, storage, workload
+from controller.reconcilers.workload import template
+from lattice.api import conditions, configmap, errors, event, lease, meta, names, namespace, node, pod, storage, workload
 from lattice.machinery.clock import SystemClock
 from lattice.testing.polling import eventually
 
@@ -17,7 +18,7 @@ class World(Protocol):
     api: Any
 
     async def add_node(self, name: str = "n1", *, cpu: str = "4") -> Any: ...
-    def controllers(self) -> Any: ...
+    def controllers(self, clock: Any = None) -> Any: ...
 
 
 def make_workload(name: str = "db", **spec: Any) -> workload.Workload:
@@ -241,3 +242,76 @@ async def test_claim_in_use_waits_for_its_pod(cluster: World) -> None:
             return True
 
         await eventually(released, what="the volume to be released")
+
+
+async def test_controllers_that_are_cut_off_again_and_again_make_nothing_twice(cluster: World) -> None:
+    await cluster.add_node("n1")
+    await cluster.add_node("n2")
+    clock = SystemClock()
+    for number in range(4):
+        await cluster.client.create(make_workload(f"w{number}", replicas=2))
+    for round_ in range(12):
+        async with cluster.controllers():
+            await clock.sleep(0.01 + 0.007 * round_)
+    async with cluster.controllers():
+        for number in range(4):
+            await phase(cluster, "Running", f"w{number}")
+        pods = (await cluster.client.list(pod.Pod, "default")).items
+        assert len(pods) == 8
+        claims = (await cluster.client.list(storage.PersistentVolumeClaim, "default")).items
+        assert len(claims) == 8
+        volumes = (await cluster.client.list(storage.PersistentVolume)).items
+        assert sorted(v.spec.claim_ref.uid for v in volumes) == sorted(c.uid for c in claims)
+        nodes = {volume.name: volume.spec.node_name() for volume in volumes}
+        homes = {claim.name: nodes[claim.spec.volume_name] for claim in claims}
+        for p in pods:
+            claim_name = p.spec.volumes[0].persistent_volume_claim.claim_name
+            assert homes[claim_name] == p.spec.node_name
+
+
+class ForwardClock(SystemClock):
+    """Whose monotonic time a test can move on."""
+
+    ahead_s = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.ahead_s
+
+
+async def test_node_that_is_silent_becomes_unknown_and_comes_back(cluster: World) -> None:
+    agent = await cluster.add_node()
+    clock = ForwardClock()
+    async with cluster.controllers(clock):
+        await settle(cluster)
+        clock.ahead_s = 20.0
+        await cluster.client.patch(node.Node, "n1", None, {"metadata": {"labels": {"touched": "yes"}}})
+
+        async def ready_is(status: str, *keys: str) -> bool:
+            found = await cluster.client.get(node.Node, "n1")
+            assert tuple(taint.key for taint in found.spec.taints) == keys, found.spec
+            assert [c.status for c in found.status.conditions if c.type == "Ready"] == [status], found.status
+            return True
+
+        await eventually(lambda: ready_is("Unknown", names.TAINT_UNREACHABLE), what="the node to be unreachable")
+        beat = {"spec": {"renewTime": "2026-01-01T00:00:00.000000Z"}}
+        await cluster.client.patch(lease.Lease, "n1", names.NAMESPACE_NODE_LEASE, beat)
+        await agent.post_ready("True")
+        await eventually(lambda: ready_is("True"), what="the node to be back")
+
+
+async def test_foreign_pod_of_the_name_is_left_alone(cluster: World) -> None:
+    await cluster.add_node()
+    async with cluster.controllers():
+        await cluster.client.create(make_workload(image="nginx", replicas=0))
+        owner = await phase(cluster, "Stopped")
+        digest = template.template_hash(owner)
+        foreign = pod.Pod.model_validate(
+            {
+                "metadata": {"name": f"db-{digest}-0-0", "namespace": "default"},
+                "spec": {"containers": [{"name": "main", "image": "mine"}]},
+            }
+        )
+        created = await cluster.client.create(foreign)
+        await cluster.client.patch(workload.Workload, "db", "default", {"spec": {"replicas": 1}})
+        await message_of(cluster, "NameTaken")
+        assert (await cluster.client.get(pod.Pod, foreign.name, "default")).uid == created.uid
