@@ -50,8 +50,8 @@ def node_ready(demand: Demand, columns: Columns) -> Verdicts:
 def taints(demand: Demand, columns: Columns) -> Verdicts:
     """The first taint of each node that the Pod does not tolerate."""
     failing: dict[Taint, Mask] = {}
-    for row, state in enumerate(columns.nodes):
-        for taint in state.info.taints:
+    for row, node_taints in columns.tainted:
+        for taint in node_taints:
             if taint.effect in _HARD_EFFECTS and not taint.tolerated_by(demand.pod.tolerations):
                 failing.setdefault(taint, np.zeros(len(columns), dtype=bool))[row] = True
                 break

@@ -80,6 +80,7 @@ class PodInfo:
 
     key: Name
     uid: str = ""
+    resource_version: str = ""
     node_name: str = ""
     requests: Amounts = ()
     node_selector: tuple[tuple[str, str], ...] = ()
@@ -149,6 +150,7 @@ def project_pod(document: Document) -> PodInfo:
     return PodInfo(
         key=_name(metadata),
         uid=metadata.get("uid", ""),
+        resource_version=metadata.get("resourceVersion", ""),
         node_name=spec.get("nodeName") or "",
         requests=_requests(containers),
         node_selector=tuple(sorted((spec.get("nodeSelector") or {}).items())),

@@ -37,7 +37,8 @@ logger = logging.getLogger(__name__)
 MAX_PODS_PER_ROUND = 256
 """Bounds a round; the rest is the next round's, in the same order."""
 INLINE_WORK = 2000
-"""Pods times nodes up to which a round is computed on the event loop: about 10 µs a Pod and 1 µs a cell, so at most 5 ms."""
+"""Pods times nodes up to which a round is computed on the event loop. Measured with the snapshot: 20 Pods on 100 nodes 2 ms, 2 on 1,000
+nodes 5 ms; 256 on 1,000 nodes take 22 ms, and go to a thread."""
 MAX_BINDINGS = 32
 """Bindings under way at once. The store groups commits: more would only wait there."""
 UNSCHEDULABLE_BACKOFF = BackoffPolicy(base_s=1.0, cap_s=60.0, jitter=0.2)
@@ -106,11 +107,11 @@ class Scheduler:
 
     def _on_pod(self, old: PodInfo | None, new: PodInfo | None) -> None:
         self._state.on_pod(old, new)
-        gone = new is None or new.node_name or new.finished
-        if gone and (key := (new or old).key if (new or old) else None) is not None:  # type: ignore[union-attr] # one is set
-            self._waiting.pop(key, None)
-            self._backoffs.pop(key, None)
-            self._told.pop(key, None)
+        present = new or old
+        if present is not None and (new is None or new.node_name or new.finished):
+            self._waiting.pop(present.key, None)
+            self._backoffs.pop(present.key, None)
+            self._told.pop(present.key, None)
 
     async def _round(self, writers: asyncio.TaskGroup) -> None:
         """Wait until there is something to decide, decide it, and start what follows."""
@@ -208,7 +209,11 @@ class Scheduler:
             "message": decision.message,
             "lastTransitionTime": self._clock.now().strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
-        patch = {"metadata": {"uid": info.uid}, "status": {"phase": "Pending", "conditions": [condition]}}
+        # On the condition of its version: once it is bound, the conditions are the agent's too.
+        patch = {
+            "metadata": {"uid": info.uid, "resourceVersion": info.resource_version},
+            "status": {"phase": "Pending", "conditions": [condition]},
+        }
         try:
             async with self._writes:
                 await self._client.patch(pod.Pod, info.key.name, info.key.namespace, patch, subresource="status")

@@ -69,7 +69,9 @@ class Columns:
         self.ready = np.array([s.info.ready and not s.info.deleting for s in self.nodes], dtype=bool)
         self.schedulable = np.array([not s.info.unschedulable for s in self.nodes], dtype=bool)
         self.host_ports = [set(state.host_ports) for state in self.nodes]
-        self._groups = [dict(state.groups) for state in self.nodes]
+        self.tainted = tuple((row, state.info.taints) for row, state in enumerate(self.nodes) if state.info.taints)
+        """Rows that have taints: few, so that the others cost nothing."""
+        self._groups: dict[str, NDArray[np.int64]] = {}
         self._by_label: dict[tuple[str, str], NDArray[np.bool_]] = {}
 
     def __len__(self) -> int:
@@ -92,7 +94,11 @@ class Columns:
 
     def in_group(self, group: str) -> NDArray[np.int64]:
         """Return how many replicas of a group each node has."""
-        return np.array([groups.get(group, 0) for groups in self._groups], dtype=np.int64)
+        counts = self._groups.get(group)
+        if counts is None:
+            counts = np.array([dict(state.groups).get(group, 0) for state in self.nodes], dtype=np.int64)
+            self._groups[group] = counts
+        return counts
 
     def take(self, row: int, pod: PodInfo) -> None:
         """Count ``pod`` as placed on the node of ``row``."""
@@ -102,4 +108,4 @@ class Columns:
         self.used[row, self.column_of[RESOURCE_PODS]] += 1
         self.host_ports[row].update(pod.host_ports)
         if group := group_key(pod):
-            self._groups[row][group] = self._groups[row].get(group, 0) + 1
+            self.in_group(group)[row] += 1
