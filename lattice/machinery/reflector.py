@@ -277,7 +277,8 @@ class Reflector(Generic[P]):
             return
         if old is not None and old.uid != entry.uid:
             # Deleted and created again while we did not look: whoever counts incarnations must see the end of the
-            # first. lf._remove(old)
+            # first.
+            self._remove(old)
             old = None
         self._cache.put(entry)
         self._on_change(old, entry)
