@@ -8,13 +8,15 @@ from typing import Any
 
 from controller.informers import Informers
 from controller.reconcilers.namespace.plan import FINALIZER, make_plan, namespaced_kinds
-from lattice.api import errors, meta, namespace, pod
+from lattice.api import conditions, errors, meta, namespace, pod
 from lattice.client.client import Client
 from lattice.machinery import controller, outcome
 from lattice.machinery.clock import Clock
 from lattice.machinery.entry import Entry
 from lattice.machinery.keys import ObjectKey
 
+CONDITION = "NamespaceContentRemaining"
+"""Kubernetes' name for it."""
 _LOOK_AGAIN_S = 1.0
 """While Pods end. Their going is an event; this is for the other kinds."""
 
@@ -22,8 +24,9 @@ _LOOK_AGAIN_S = 1.0
 class NamespaceReconciler:
     """See the module."""
 
-    def __init__(self, client: Client, informers: Informers) -> None:
+    def __init__(self, client: Client, informers: Informers, *, clock: Clock) -> None:
         self._client = client
+        self._clock = clock
         self._namespaces = informers.of(namespace.Namespace).cache
 
     async def reconcile(self, key: ObjectKey) -> outcome.Result:
@@ -42,6 +45,7 @@ class NamespaceReconciler:
         if plan.finalize:
             await self._finalize(found)
             return outcome.Done()
+        await self._say(found, plan.message)
         for kind in plan.delete:
             for item in remaining[kind]:
                 if item.metadata.deletion_timestamp is None:
@@ -51,6 +55,20 @@ class NamespaceReconciler:
     async def _delete(self, kind: type[meta.Object], item: meta.Object) -> None:
         try:
             await self._client.delete(kind, item.name, item.namespace, uid=item.uid, propagation_policy="Background")
+        except errors.NotFoundError:
+            return
+
+    async def _say(self, found: namespace.Namespace, message: str) -> None:
+        """Show what the deletion waits for, if that has changed."""
+        if not message:
+            return
+        condition = meta.Condition(type=CONDITION, status="True", reason="SomeResourcesRemain", message=message)
+        wanted = conditions.set_condition(found.status.conditions, condition, self._clock.now())
+        if conditions.same_conditions(wanted, found.status.conditions):
+            return
+        change = {"metadata": {"uid": found.uid}, "status": {"conditions": [c.to_dict() for c in wanted]}}
+        try:
+            await self._client.patch(namespace.Namespace, found.name, None, change, subresource="status")
         except errors.NotFoundError:
             return
 
@@ -74,7 +92,7 @@ def build(client: Client, informers: Informers, *, clock: Clock, rng: random.Ran
 
     return controller.Controller(
         "namespace",
-        NamespaceReconciler(client, informers),
+        NamespaceReconciler(client, informers, clock=clock),
         (
             controller.Source(informer=namespaces, keys=controller.own_key),
             controller.Source(informer=informers.of(pod.Pod), keys=of_pod, resync=False),

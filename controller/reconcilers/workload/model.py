@@ -35,6 +35,8 @@ class Observed:
     """What ``passwordSecretRef`` points to; ``None`` if it is not there (yet)."""
     name_taken: NameTaken | None = None
     """What a create has run into."""
+    rejected: str = ""
+    """Why the API server refused an object that the spec leads to."""
 
 
 @dataclass(frozen=True, slots=True)

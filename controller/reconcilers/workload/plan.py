@@ -11,8 +11,8 @@ from controller.reconcilers.workload import data, replicas, status, template
 from controller.reconcilers.workload.model import Observed, Plan
 from controller.reconcilers.workload.template import SpecProblem
 
-NAME_TAKEN_RETRY_S = 30.0
-"""Nothing tells us when a foreign object goes, so we look again."""
+LOOK_AGAIN_S = 30.0
+"""Nothing tells us when a foreign object goes, or when the API server has changed its mind, so we try again."""
 
 
 def make_plan(observed: Observed) -> Plan:
@@ -28,7 +28,10 @@ def make_plan(observed: Observed) -> Plan:
         if taken is not None:
             message = f"there is a {taken.kind} {taken.name!r} that does not belong to this workload: rename or delete one of the two"
             problem = SpecProblem("NameTaken", message)
-            return Plan(status=status.stalled_status(owner, pods, problem, now), requeue_after_s=NAME_TAKEN_RETRY_S)
+            return Plan(status=status.stalled_status(owner, pods, problem, now), requeue_after_s=LOOK_AGAIN_S)
+        if observed.rejected:
+            problem = SpecProblem("Rejected", f"the API server refused what this spec leads to: {observed.rejected}")
+            return Plan(status=status.stalled_status(owner, pods, problem, now), requeue_after_s=LOOK_AGAIN_S)
         wait = data.waits_for(observed)
         if wait:
             return Plan(status=status.waiting_status(owner, pods, wait, now))

@@ -77,6 +77,8 @@ class WorkloadReconciler:
                 await self._execute(owner, action)
         except _NameTakenError as error:
             plan = make_plan(replace(observed, name_taken=error.taken))
+        except errors.InvalidError as error:
+            plan = make_plan(replace(observed, rejected=error.message))
         await self._write_status(owner, plan)
         return outcome.RequeueAfter(plan.requeue_after_s) if plan.requeue_after_s is not None else outcome.Done()
 

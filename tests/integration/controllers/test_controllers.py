@@ -200,7 +200,7 @@ async def test_propagation(cluster: World, policy: str) -> None:
 
 
 async def test_namespace_is_emptied_and_goes(cluster: World) -> None:
-    await cluster.add_node()
+    agent = await cluster.add_node()
     async with cluster.controllers():
         await cluster.client.create(namespace.Namespace(metadata=meta.ObjectMeta(name="team")))
         made = make_workload()
@@ -211,7 +211,16 @@ async def test_namespace_is_emptied_and_goes(cluster: World) -> None:
             return True
 
         await eventually(running, what="the workload to run")
+        agent.paused = True
         await cluster.client.delete(namespace.Namespace, "team")
+
+        async def waits() -> bool:
+            found = await cluster.client.get(namespace.Namespace, "team")
+            assert "1 pods" in str(found.status.conditions), found.status
+            return True
+
+        await eventually(waits, what="the namespace to say what it waits for")
+        agent.paused = False
 
         async def absent() -> bool:
             try:
@@ -315,3 +324,54 @@ async def test_foreign_pod_of_the_name_is_left_alone(cluster: World) -> None:
         await cluster.client.patch(workload.Workload, "db", "default", {"spec": {"replicas": 1}})
         await message_of(cluster, "NameTaken")
         assert (await cluster.client.get(pod.Pod, foreign.name, "default")).uid == created.uid
+
+
+async def test_kept_or_not_is_decided_at_any_time(cluster: World) -> None:
+    await cluster.add_node()
+    async with cluster.controllers():
+        await cluster.client.create(make_workload(storage={"size": "1Gi"}))
+        await phase(cluster, "Running")
+        await cluster.client.patch(workload.Workload, "db", "default", {"spec": {"storage": {"whenDeleted": "Delete"}}})
+
+        async def follows() -> bool:
+            (volume,) = (await cluster.client.list(storage.PersistentVolume)).items
+            assert volume.spec.persistent_volume_reclaim_policy == "Delete"
+            assert names.FINALIZER_NODE_VOLUME in volume.metadata.finalizers
+            return True
+
+        await eventually(follows, what="the volume to follow")
+        assert len((await cluster.client.list(pod.Pod, "default")).items) == 1
+        await cluster.client.delete(workload.Workload, "db", "default")
+        await gone(cluster, storage.PersistentVolume, None)
+        await gone(cluster, configmap.Secret)
+
+
+async def test_password_from_a_secret_is_waited_for_and_used(cluster: World) -> None:
+    await cluster.add_node()
+    async with cluster.controllers():
+        preset = {"name": "redis", "version": "7", "passwordSecretRef": {"name": "mine"}}
+        await cluster.client.create(make_workload(preset=preset))
+        await phase(cluster, "Validating")
+        given = {"metadata": {"name": "mine", "namespace": "default"}, "data": {"password": "Z2l2ZW4="}}
+        await cluster.client.create(configmap.Secret.model_validate(given))
+        await phase(cluster, "Running")
+        assert (await cluster.client.get(configmap.Secret, "db-credentials", "default")).data["password"] == "Z2l2ZW4="
+
+
+async def test_pod_that_a_user_deleted_is_replaced_on_its_node(cluster: World) -> None:
+    for name in ("n1", "n2"):
+        await cluster.add_node(name)
+    async with cluster.controllers():
+        await cluster.client.create(make_workload())
+        await phase(cluster, "Running")
+        (before,) = (await cluster.client.list(pod.Pod, "default")).items
+        await cluster.client.delete(pod.Pod, before.name, "default")
+
+        async def replaced() -> bool:
+            (after,) = (await cluster.client.list(pod.Pod, "default")).items
+            assert after.uid != before.uid
+            assert after.spec.node_name == before.spec.node_name
+            return True
+
+        await eventually(replaced, what="the replacement")
+        await phase(cluster, "Running")

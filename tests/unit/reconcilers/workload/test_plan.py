@@ -305,6 +305,13 @@ def test_foreign_object_of_the_name_stalls() -> None:
     assert condition(plan, "Stalled").reason == "NameTaken"
 
 
+def test_what_the_api_server_refuses_stalls_with_its_words() -> None:
+    plan = make_plan(replace(World(make_workload()).observe(), rejected="spec.x: is bad"))
+    assert (plan.actions, condition(plan, "Stalled").reason) == ((), "Rejected")
+    assert "spec.x: is bad" in condition(plan, "Stalled").message
+    assert plan.requeue_after_s is not None
+
+
 def test_missing_password_secret_is_waited_for() -> None:
     ref = {"name": "postgresql", "version": "15", "passwordSecretRef": {"name": "mine"}}
     world = World(make_workload(preset=ref))
