@@ -50,6 +50,8 @@ class Desired:
         self.volumes: dict[str, storage.PersistentVolume] = {}
         self.synced = False
         """A snapshot of this process' life was believed: absence of a Secret is known, not guessed."""
+        self.unsaved = False
+        """It differs from what is on the disk. Written once a second at most: the way from a Pod to its container does not wait."""
         self.frozen = ""
         """Why nothing that the server says is believed now."""
 
@@ -76,6 +78,8 @@ class Desired:
                 self.claims[key] = obj
             case storage.PersistentVolume():
                 self.volumes[obj.name] = obj
+            case _:
+                pass  # a newer server shows kinds that this version has no use for
         return None
 
     def take_away(self, obj: meta.Object) -> str | None:
@@ -96,6 +100,8 @@ class Desired:
                 self.claims.pop(key, None)
             case storage.PersistentVolume():
                 self.volumes.pop(obj.name, None)
+            case _:
+                pass
         return None
 
     def replace_all(self, objects: list[meta.Object]) -> None:
@@ -172,14 +178,14 @@ class DesiredWatch:
                         self._desired.replace_all(snapshot)
                         self._desired.synced, snapshot = True, None
                         self._backoff.reset()
-                        self._save(None)
+                        self._tell(None)
                     continue
                 obj = scheme.parse_object(document)
                 if snapshot is not None:
                     snapshot.append(obj)
                     continue
                 uid = self._desired.take_away(obj) if event.type == "DELETED" else self._desired.put(obj)
-                self._save(uid)
+                self._tell(uid)
 
     @staticmethod
     def _is_end(document: dict[str, object]) -> bool:
@@ -205,8 +211,8 @@ class DesiredWatch:
         self._desired.frozen = ""
         self._data.set_cluster_mark(offered)
 
-    def _save(self, uid: str | None) -> None:
-        self._data.save_desired(self._desired.pods.values(), self._desired.claims.values(), self._desired.volumes.values())
+    def _tell(self, uid: str | None) -> None:
+        self._desired.unsaved = True
         self._changed(uid)
 
 

@@ -1,7 +1,8 @@
 """What the agent says of a Pod: a ``PodStatus`` as a kubelet would write it. Pure.
 
 Called by the worker of a Pod after every step. Guarantees: "Running" and "ready" are said only of what was observed; conditions change
-their time only when they change their status; the scheduler's condition is handed through untouched; an unchanged Pod gives an equal status.
+their time only when they change their status; the scheduler's condition is handed through untouched; an unchanged Pod gives an equal
+status.
 """
 
 from __future__ import annotations

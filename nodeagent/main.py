@@ -1,0 +1,229 @@
+"""The agent's composition root: the only place of ``nodeagent`` that wires. Called by ``python -m nodeagent``, ``lattice node``, ``lattice up``.
+
+One event loop, one TaskGroup: registration and heartbeat, the watch of the desired state, the engine's events, the reporter, the workers.
+It starts without the server (from the last desired set) and without the engine (and waits for it). Stopping touches no container.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import random
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from lattice.api import errors
+from lattice.client import kubeconfig
+from lattice.client.client import Client
+from lattice.machinery.backoff import Backoff, BackoffPolicy
+from lattice.machinery.clock import Clock, SystemClock
+from lattice.machinery.tasks import TaskOwner
+from nodeagent.checkpoint import DataDirectory
+from nodeagent.config import AgentConfig
+from nodeagent.desired import Desired, DesiredWatch
+from nodeagent.images.shell import Puller
+from nodeagent.node import NodeKeeper
+from nodeagent.ports import plan as ports_plan
+from nodeagent.ports.shell import Ports, range_of_this_machine
+from nodeagent.probes.shell import Prober
+from nodeagent.reporter import StatusReporter
+from nodeagent.runtime import base
+from nodeagent.runtime.docker import DockerRuntime
+from nodeagent.supervisor import Supervisor
+from nodeagent.volumes.files import RunDirectory
+from nodeagent.workloads import spec
+from nodeagent.workloads.observed import ContainerTable
+from nodeagent.workloads.shell import Tools
+
+logger = logging.getLogger(__name__)
+
+_STARTS = 4
+_RETRY = BackoffPolicy(base_s=0.2, cap_s=5.0)
+"""For server and engine: both come back at once or soon, and each retry is one request from one node."""
+
+
+async def run_agent(config: AgentConfig, *, stop: asyncio.Event, runtime: base.Runtime | None = None, clock: Clock | None = None) -> None:
+    """Run a node's agent until ``stop`` is set.
+
+    Args:
+        config: settings.
+        stop: set it to end; containers go on running.
+        runtime: the engine; ``None``: Docker at ``config.docker_host``.
+        clock: time; ``None``: the machine's.
+
+    Raises:
+        errors.UsageError: the settings cannot work: another agent under this name or on this data directory.
+    """
+    clock = clock or SystemClock()
+    data = DataDirectory(config.data_dir)
+    data.open()
+    async with AsyncExitStack() as stack:
+        stack.callback(data.close)
+        if runtime is None:
+            runtime = DockerRuntime(config.docker_host)
+            stack.push_async_callback(runtime.close)
+        transport = config.transport
+        if transport is None:
+            transport = kubeconfig.load(config.kubeconfig).transport()
+            stack.push_async_callback(transport.close)
+        client = Client(transport, field_manager="lattice-node")
+        await _Agent(config, data, client, runtime, clock).run(stop)
+
+
+class _Agent:
+    """The parts of a running agent."""
+
+    def __init__(self, config: AgentConfig, data: DataDirectory, client: Client, runtime: base.Runtime, clock: Clock) -> None:
+        rng = random.Random()  # noqa: S311 - spreads retries, guards nothing
+        self._data = data
+        self._clock = clock
+        self._desired = Desired()
+        node_uid = data.node_uid()
+        mark = data.cluster_mark()
+        files = RunDirectory(config.run_directory(node_uid))
+        files.prepare()
+        self._pulls = TaskOwner("pulls")
+        self._prober = Prober(runtime, clock)
+        self._reporter = StatusReporter(client, clock, Backoff(_RETRY, rng), lambda: self._desired.frozen)
+        self._tools = Tools(
+            runtime=runtime,
+            client=client,
+            clock=clock,
+            desired=self._desired,
+            table=ContainerTable(node_uid),
+            ports=Ports(config.port_range or range_of_this_machine()),
+            files=files,
+            puller=Puller(runtime, self._pulls),
+            prober=self._prober,
+            reporter=self._reporter,
+            node=spec.Node(
+                name=config.name,
+                uid=node_uid,
+                cluster_id=mark.cluster_id if mark else "",
+                host_ip=config.host_ip,
+                run_dir=str(config.run_directory(node_uid)),
+            ),
+            starts=asyncio.Semaphore(_STARTS),
+            volume_claims={},
+        )
+        self._supervisor = Supervisor(self._tools, Backoff(_RETRY, rng))
+        self._keeper = NodeKeeper(
+            config,
+            node_uid,
+            client,
+            runtime,
+            clock,
+            unavailable=lambda: self._supervisor.unavailable,
+            frozen=lambda: self._desired.frozen,
+        )
+        self._watch = DesiredWatch(client, config.name, self._desired, data, clock, Backoff(_RETRY, rng), self._changed)
+        self._backoff = Backoff(_RETRY, rng)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        for obj in self._data.load_desired():
+            self._desired.put(obj)
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(coroutine)
+                    for coroutine in (
+                        self._supervisor.follow_engine(),
+                        self._supervisor.resync(),
+                        self._reporter.run(),
+                        self._serve(),
+                        self._every_second(),
+                    )
+                ]
+                await stop.wait()
+                for task in tasks:
+                    task.cancel()
+        except BaseExceptionGroup as group_error:
+            usage, _ = group_error.split(errors.UsageError)
+            if usage is not None:
+                raise _first(usage) from None
+            raise
+        finally:
+            await self._supervisor.stop()
+            await self._pulls.stop()
+            await self._prober.close()
+            self._save()
+
+    async def _serve(self) -> None:
+        """Register, however long the server is away; then keep node, lease and watch going."""
+        while True:
+            try:
+                await self._keeper.register()
+                break
+            except errors.UsageError:
+                raise
+            except errors.LatticeError as error:
+                logger.warning("cannot register the node, trying again", extra={"error": str(error)[:300]})
+            await self._clock.sleep(self._backoff.next_s())
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keeper.keep_status())
+            group.create_task(self._keeper.beat())
+            group.create_task(self._watch.run())
+
+    async def _every_second(self) -> None:
+        while True:
+            await self._clock.sleep(1.0)
+            self._save()
+            await self._supervisor.volumes_changed()
+
+    def _save(self) -> None:
+        if self._desired.unsaved and not self._desired.frozen:
+            self._desired.unsaved = False
+            self._data.save_desired(self._desired.pods.values(), self._desired.claims.values(), self._desired.volumes.values())
+
+    def _changed(self, pod_uid: str | None) -> None:
+        mark = self._data.cluster_mark()
+        if mark is not None and mark.cluster_id != self._tools.node.cluster_id:
+            self._tools.node = replace(self._tools.node, cluster_id=mark.cluster_id)
+        self._supervisor.poke(pod_uid)
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def parse_arguments(arguments: Sequence[str]) -> AgentConfig:
+    """Return the settings of a command line."""
+    parser = argparse.ArgumentParser(prog="python -m nodeagent", description="The agent of one provider host.")
+    parser.add_argument("--kubeconfig", type=Path, help="how to reach the API server")
+    parser.add_argument("--name", required=True, help="name of the Node")
+    parser.add_argument("--docker-host", help="unix:///path or tcp://host:port")
+    parser.add_argument("--data-dir", type=Path, required=True, help="identity and last desired state")
+    parser.add_argument("--cpu", help="offered, such as 2 or 1500m")
+    parser.add_argument("--memory", help="offered, such as 4Gi")
+    parser.add_argument("--disk", help="offered, such as 50Gi")
+    parser.add_argument("--max-pods", type=int, default=110)
+    parser.add_argument("--port-range", type=ports_plan.parse_range, help="automatic host ports, such as 30000-32767")
+    parser.add_argument("--run-dir", type=Path, help="files of Secret and ConfigMap volumes")
+    return AgentConfig(**vars(parser.parse_args(arguments)))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run an agent until SIGTERM or SIGINT; return the exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    config = parse_arguments(sys.argv[1:] if arguments is None else arguments)
+
+    async def run() -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await run_agent(config, stop=stop)
+
+    try:
+        asyncio.run(run())
+    except errors.UsageError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0
