@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 from controller.apiserver.authz import node_name_of, role_of
 from controller.apiserver.feed import Feed
 from controller.apiserver.request import User
-from controller.apiserver.resources import Resource, ResourceTable
+from controller.apiserver.resources import Resource, ResourceTable, StoreName
 from lattice.api import errors, names, namespace, pod, storage
 
 Object = dict[str, Any]
@@ -44,7 +44,7 @@ class Chain:
 class NamespaceLifecycle:
     """Objects live in namespaces that exist and stay; the system's namespaces cannot be deleted."""
 
-    def __init__(self, table: ResourceTable, feeds: Mapping[str, Feed]) -> None:
+    def __init__(self, table: ResourceTable, feeds: Mapping[StoreName, Feed]) -> None:
         self._resource = table.of(namespace.Namespace)
         self._feed = feeds[self._resource.store]
 
@@ -75,7 +75,7 @@ class NamespaceLifecycle:
 class NodeRestriction:
     """An agent writes what is its own, and of that only its part."""
 
-    def __init__(self, table: ResourceTable, feeds: Mapping[str, Feed]) -> None:
+    def __init__(self, table: ResourceTable, feeds: Mapping[StoreName, Feed]) -> None:
         self._pods = table.of(pod.Pod)
         self._cache = feeds[self._pods.store].caches[self._pods]
         self._rules: Mapping[str, Callable[[str, str, Object | None, Object | None], str]] = {

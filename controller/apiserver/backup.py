@@ -9,7 +9,6 @@ Leases and Events (the ephemeral store) are not part of it: they describe a mome
 from __future__ import annotations
 
 import base64
-import binascii
 import gzip
 import hashlib
 import zlib
@@ -33,8 +32,15 @@ _OPS: Final = 90
 _BATCH_BYTES: Final = 1_000_000
 
 
-async def answer(store: store_base.Store, cluster: bootstrap.Cluster, clock: Clock) -> ApiResponse | ApiStream:
-    """Return the stream of a backup at the present revision."""
+async def answer(store: store_base.Store, cluster: bootstrap.Cluster, clock: Clock, *, without: tuple[str, ...]) -> ApiResponse | ApiStream:
+    """Return the stream of a backup at the present revision.
+
+    Args:
+        store: the main one.
+        cluster: who is backed up.
+        clock: stamps the header.
+        without: prefixes of the ephemeral resources, which share the store where it is etcd.
+    """
     first = await store.list(PREFIX, limit=_PAGE)
     header = {
         "format": FORMAT,
@@ -43,10 +49,12 @@ async def answer(store: store_base.Store, cluster: bootstrap.Cluster, clock: Clo
         "revision": first.revision,
         "time": metadata.timestamp(clock.now()),
     }
-    return ApiStream(_lines(store, first, header), lambda _callback: None, CONTENT_TYPE)
+    return ApiStream(_lines(store, first, header, without), lambda _callback: None, CONTENT_TYPE)
 
 
-async def _lines(store: store_base.Store, page: store_base.ListResult, header: dict[str, Any]) -> AsyncGenerator[list[bytes]]:
+async def _lines(
+    store: store_base.Store, page: store_base.ListResult, header: dict[str, Any], without: tuple[str, ...]
+) -> AsyncGenerator[list[bytes]]:
     packer = zlib.compressobj(6, zlib.DEFLATED, 31)
     digest = hashlib.sha256()
     count = 0
@@ -54,6 +62,8 @@ async def _lines(store: store_base.Store, page: store_base.ListResult, header: d
     revision = page.revision
     while True:
         for record in page.records:
+            if record.key.startswith(without):
+                continue
             line = orjson.dumps({"key": record.key, "value": base64.b64encode(record.value).decode()}) + b"\n"
             digest.update(line)
             count += 1
@@ -76,19 +86,19 @@ class Backup:
     def __init__(self, data: bytes) -> None:
         try:
             lines = gzip.decompress(data).splitlines(keepends=True)
-            if len(lines) < 2:
-                raise ValueError("it is empty")
             self.header: dict[str, Any] = orjson.loads(lines[0])
             footer = orjson.loads(lines[-1])
-            if self.header.get("format") != FORMAT:
-                raise ValueError(f"its format is not {FORMAT}")
-            if footer.get("count") != len(lines) - 2 or footer.get("sha256") != hashlib.sha256(b"".join(lines[1:-1])).hexdigest():
-                raise ValueError("its check sum does not match")
+            intact = footer == {"count": len(lines) - 2, "sha256": hashlib.sha256(b"".join(lines[1:-1])).hexdigest()}
             self.records = [_record(line) for line in lines[1:-1]]
             self.epoch = int(self.header["epoch"])
             self.cluster_id = str(self.header["clusterID"])
-        except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, binascii.Error, AttributeError) as error:
+            known = self.header["format"] == FORMAT
+        except (OSError, EOFError, zlib.error, ValueError, LookupError, TypeError, AttributeError) as error:
             raise errors.UsageError(f"this is not a whole Lattice backup: {error}. Nothing was changed") from error
+        if not known:
+            raise errors.UsageError(f"this backup is not of the format {FORMAT}: use the Lattice release that made it. Nothing was changed")
+        if not intact:
+            raise errors.UsageError("this backup is damaged: its check sum does not match. Nothing was changed")
 
 
 def _record(line: bytes) -> tuple[str, bytes]:

@@ -234,9 +234,15 @@ class Deleter:
         data = old["metadata"]
         kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
         if options.uid and options.uid != data["uid"]:
-            what = f"the UID in the precondition ({options.uid}) does not match the UID in record ({data['uid']}). The object might have been deleted and then recreated"
+            what = (
+                f"the UID in the precondition ({options.uid}) does not match the UID in record ({data['uid']}). "
+                "The object might have been deleted and then recreated"
+            )
         elif options.resource_version and options.resource_version != data["resourceVersion"]:
-            what = f"the ResourceVersion in the precondition ({options.resource_version}) does not match the ResourceVersion in record ({data['resourceVersion']}). The object might have been modified"
+            what = (
+                f"the ResourceVersion in the precondition ({options.resource_version}) does not match the ResourceVersion in record "
+                f"({data['resourceVersion']}). The object might have been modified"
+            )
         else:
             return
         details = {**resource.details(data["name"]), "kind": resource.kind}

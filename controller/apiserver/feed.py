@@ -56,7 +56,7 @@ class Feed:
         await self._relist()
         self._tasks.spawn(
             supervise(
-                self._follow, name=f"feed-{self.name}", clock=self._clock, backoff=Backoff(BackoffPolicy(cap_s=5.0), random.Random(0))
+                self._follow, name=f"feed-{self.name}", clock=self._clock, backoff=Backoff(BackoffPolicy(cap_s=5.0), random.SystemRandom())
             ),
             name="follow",
         )
@@ -141,8 +141,8 @@ class Feed:
         revision = page.revision
         while True:
             for record in page.records:
-                if (cache := self._cache_of(record.key)) is not None:
-                    found[cache].append(record)
+                if (owner := self._cache_of(record.key)) is not None:
+                    found[owner].append(record)
             if not page.more:
                 break
             page = await self.store.list(PREFIX, limit=_PAGE, start_after=page.records[-1].key, revision=revision)

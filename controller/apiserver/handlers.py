@@ -129,10 +129,8 @@ class ObjectHandlers:
             return ApiResponse(200, orjson.dumps(subresources.scale_of(obj)))
         patched = info.verb == "patch"
         options = parse_options(request, user, "PatchOptions" if patched else "UpdateOptions")
-        if patched:
-            patch = _patch_of(request, None)
-        else:
-            patch = _replacement(parse_body(request.body, _content_type(request), what="Scale"))
+        whole = None if patched else parse_body(request.body, _content_type(request), what="Scale")
+        patch = _patch_of(request, None) if patched else _replacement(whole)
         body = await self._registry.update(
             resource,
             info.namespace,

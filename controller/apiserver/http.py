@@ -66,7 +66,7 @@ class HttpServer:
             response = self._whole(request, answer)
             response.force_close()
             return response
-        query = {name: value for name, value in request.query.items()}
+        query = dict(request.query)
         answer = await self._api.handle(ApiRequest(request.method, request.rel_url.raw_path, query, headers, body))
         if isinstance(answer, ApiStream):
             return await self._stream(request, answer)

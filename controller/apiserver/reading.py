@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final, TypeAlias
 
 import orjson
 
@@ -16,13 +16,28 @@ from controller.store import base
 from lattice.api import errors, names
 from lattice.api.errors import Cause
 
-_EXPIRED_TOKEN = (
+_EXPIRED_TEXT: Final = (
     "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue "
     "parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided "
     "token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was "
     "returned and now may show up in the list."
 )
-_PAGE = 1_000
+_PAGE: Final = 1_000
+
+Page: TypeAlias = tuple[list[Entry], dict[str, Any]]
+"""Entries and the metadata of the list that they make."""
+
+
+class ExpiredTokenError(errors.GoneError):
+    """A continue token is too old; the Status carries one that goes on at the present revision."""
+
+    def __init__(self, token: str) -> None:
+        super().__init__(_EXPIRED_TEXT)
+        self._token = token
+
+    def to_status(self) -> dict[str, Any]:
+        """See the base class."""
+        return {**super().to_status(), "metadata": {"continue": self._token}}
 
 
 class Reader:
@@ -31,7 +46,7 @@ class Reader:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
-    async def list(self, resource: Resource, chosen: selection.Selection, query: Mapping[str, str]) -> tuple[list[Entry], dict[str, Any]]:
+    async def list(self, resource: Resource, chosen: selection.Selection, query: Mapping[str, str]) -> Page:
         """Return the selected entries and the list's metadata.
 
         Raises:
@@ -69,7 +84,7 @@ class Reader:
 
     async def _page(
         self, resource: Resource, chosen: selection.Selection, limit: int, start: str, revision: int, *, exact: bool = False
-    ) -> tuple[list[Entry], dict[str, Any]]:
+    ) -> Page:
         """Return a page at an old revision from the store."""
         store = self._registry.feed(resource).store
         cache = self._registry.cache(resource)
@@ -103,9 +118,7 @@ class Reader:
     def _expired(start: str, *, exact: bool) -> errors.GoneError:
         if exact:
             return errors.GoneError("The resourceVersion for the provided list is too old.")
-        error = errors.GoneError(_EXPIRED_TOKEN)
-        error.continue_token = encode_token(-1, start)  # type: ignore[attr-defined]
-        return error
+        return ExpiredTokenError(encode_token(-1, start))
 
 
 def too_new(revision: int, current: int) -> errors.TimeoutStatusError:

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 
 from controller.apiserver.feed import Feed
 from controller.apiserver.request import User
-from controller.apiserver.resources import Resource, ResourceTable
+from controller.apiserver.resources import Resource, ResourceTable, StoreName
 from controller.apiserver.watchcache import ResourceCache
 from controller.apiserver.writing import WriteOptions, Writer
 from controller.store import base
@@ -49,7 +49,9 @@ class Admission(Protocol):
 class Registry:
     """See the module's docstring."""
 
-    def __init__(self, table: ResourceTable, feeds: Mapping[str, Feed], *, clock: Clock, rng: random.Random, admission: Admission) -> None:
+    def __init__(
+        self, table: ResourceTable, feeds: Mapping[StoreName, Feed], *, clock: Clock, rng: random.Random, admission: Admission
+    ) -> None:
         self.table = table
         self.feeds = feeds
         self.clock = clock

@@ -167,11 +167,10 @@ def decode_token(token: str) -> tuple[int, str]:
     """
     try:
         data = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-        revision, start = data["rv"], data["start"]
-        if data["v"] != "meta.k8s.io/v1" or not isinstance(revision, int) or not isinstance(start, str):
-            raise ValueError("another version")
-        if not start.endswith("\0") or revision < -1 or revision == 0:
-            raise ValueError("another form")
-    except (ValueError, KeyError, TypeError) as error:
-        raise errors.BadRequestError(f"invalid continue token: {token[:64]!r} was not issued by this server") from error
+    except ValueError:
+        data = None
+    data = data if isinstance(data, dict) and data.get("v") == "meta.k8s.io/v1" else {}
+    revision, start = data.get("rv"), data.get("start")
+    if not isinstance(revision, int) or not isinstance(start, str) or not start.endswith("\0") or revision < -1 or revision == 0:
+        raise errors.BadRequestError(f"invalid continue token: {token[:64]!r} was not issued by this server")
     return revision, start[:-1]

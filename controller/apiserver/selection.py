@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from controller.apiserver.resources import Resource
@@ -35,7 +35,7 @@ class Selection:
     """A parsed selection. ``exact``: the one value of each field that must be equal, for indexes."""
 
     namespace: str = ""
-    labels: selectors.LabelSelector = selectors.LabelSelector()
+    labels: selectors.LabelSelector = field(default_factory=selectors.LabelSelector)
     fields: tuple[selectors.Requirement, ...] = ()
 
     @property

@@ -136,7 +136,8 @@ class ApiServer:
             if (document := self._discovery.answer(request)) is not None:
                 return document
             if request.path.rstrip("/") == backup.PATH:
-                return await backup.answer(self.stores["main"], self.cluster, self.clock)
+                ephemeral = tuple(r.prefix() for r in self.table.all if r.store == "ephemeral")
+                return await backup.answer(self.stores["main"], self.cluster, self.clock, without=ephemeral)
         return path_not_found()
 
 

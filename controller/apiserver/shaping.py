@@ -93,7 +93,7 @@ def quantity_text(value: Any) -> Any:
 class Checker:
     """The compiled schema of one kind."""
 
-    def __init__(self, schema: Mapping[str, Any]) -> None:
+    def __init__(self, schema: dict[str, Any]) -> None:
         self._validator = jsonschema_rs.Draft202012Validator(schema, validate_formats=True)
 
     def check(self, value: Mapping[str, Any]) -> list[Cause]:

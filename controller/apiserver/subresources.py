@@ -32,13 +32,10 @@ def parse_binding(body: Any, *, name: str) -> tuple[str, str]:
     if kind not in {"", "Node"}:
         causes.append(shaping.unsupported("target.kind", kind, ["Node", ""]))
     data = body.get("metadata")
-    uid = data.get("uid", "") if isinstance(data, dict) else ""
-    if (
-        isinstance(data, dict) and data.get("name") not in {None, "", name}
-        if isinstance(data, dict) and isinstance(data.get("name", ""), (str, type(None)))
-        else False
-    ):
+    data = data if isinstance(data, dict) else {}
+    if data.get("name") not in (None, "", name):
         raise errors.BadRequestError(f"the name of the object ({data['name']}) does not match the name on the URL ({name})")
+    uid = data.get("uid")
     if causes:
         raise errors.InvalidError.of(kind="Binding", group="", name=name, causes=causes)
     return str(node), uid if isinstance(uid, str) else ""

@@ -150,21 +150,21 @@ class Writer:
             errors.InvalidError: with a cause for each wrong field.
         """
         metadata.keep_system_fields(self.resource, new, old)
-        causes: list[Cause] = []
         if subresource == "status":
             new = self._status_only(new, old)
         elif subresource == "finalize":
             new = {**old, "spec": new.get("spec", {})}
-        else:
-            if self.resource.has_status and subresource != "binding":
-                if "status" in old:
-                    new["status"] = old["status"]
-                else:
-                    new.pop("status", None)
+        elif self.resource.has_status and subresource != "binding":
+            if "status" in old:
+                new["status"] = old["status"]
+            else:
+                new.pop("status", None)
+        causes = self._checks(new)
+        if not causes and subresource not in {"status", "finalize"}:
+            causes = metadata.check_update(new["metadata"], old["metadata"])
             if not subresource:
                 causes += self.strategy.check_update(new, old)
-            causes += metadata.check_update(new["metadata"], old["metadata"])
-        self._refuse(new, self._checks(new) + causes)
+        self._refuse(new, causes)
         if self.resource.has_status and subresource != "status" and _spec_changed(new, old):
             new["metadata"]["generation"] = int(old["metadata"].get("generation", 0)) + 1
         return new

@@ -40,9 +40,7 @@ class RunningServer:
         token_file = self.directory / "tokens.csv"
         token_file.write_text(TOKENS)
         self.stores: Stores = await open_stores(StoreConfig(data_dir=self.directory, durability="off"), self.clock)
-        self.api = ApiServer(
-            {"main": self.stores.main, "ephemeral": self.stores.ephemeral}, load_token_file(token_file), clock=self.clock
-        )
+        self.api = ApiServer({"main": self.stores.main, "ephemeral": self.stores.ephemeral}, load_token_file(token_file), clock=self.clock)
         await self.api.start()
         self.certificates = tls.ensure_certificates(self.directory / "tls", addresses=["127.0.0.1"], clock=self.clock)
         self.http = HttpServer(self.api)

@@ -1,6 +1,7 @@
 """Answers on the wire as a kube-apiserver gives them: codes, reasons, texts."""
 
 import asyncio
+import io
 import json
 
 import pytest
@@ -12,11 +13,12 @@ ADMIN = {"Authorization": "Bearer admin-token"}
 
 
 async def call(session, method, path, body=None, **headers):
-    data = body if isinstance(body, (bytes, type(None))) else json.dumps(body).encode()
+    raw = body if isinstance(body, (bytes, type(None))) else json.dumps(body).encode()
+    data = None if raw is None else io.BytesIO(raw)
     head = {name.replace("_", "-"): value for name, value in headers.items()}
     async with session.request(method, path, data=data, headers=head, skip_auto_headers=["Content-Type"]) as answer:
         text = await answer.read()
-        return answer.status, json.loads(text) if answer.content_type == "application/json" else text.decode(), answer.headers
+        return answer.status, json.loads(text) if text and answer.content_type == "application/json" else text.decode(), answer.headers
 
 
 @pytest.fixture
@@ -128,7 +130,11 @@ async def test_object_over_the_stores_limit(admin):
         (b"{bad", 400, "couldn't get version/kind; json parse error"),
         ([], 400, "not a JSON object"),
         ({"kind": "Pod", "metadata": {"name": "r"}}, 422, 'Pod "r" is invalid: kind: Invalid value: "Pod": must be ConfigMap'),
-        ({"apiVersion": "v9", "metadata": {"name": "r"}}, 400, "the API version in the data (v9) does not match the expected API version (v1)"),
+        (
+            {"apiVersion": "v9", "metadata": {"name": "r"}},
+            400,
+            "the API version in the data (v9) does not match the expected API version (v1)",
+        ),
         ({"metadata": {"name": "r", "namespace": "kube-system"}}, 400, "the namespace of the provided object does not match"),
         ({"metadata": {"name": "r", "resourceVersion": "5"}}, 500, "resourceVersion should not be set on objects to be created"),
         ({"metadata": {"name": "Bad_Name"}}, 422, "a lowercase RFC 1123 subdomain must consist"),
@@ -166,9 +172,7 @@ async def test_unknown_fields(admin):
     assert "bogus" not in answer
     status, answer, _ = await call(admin, "POST", f"{CM}?fieldValidation=Strict", config_map("s", bogus=1))
     assert status == 400
-    assert answer["message"] == (
-        'ConfigMap in version "v1" cannot be handled as a ConfigMap: strict decoding error: unknown field "bogus"'
-    )
+    assert answer["message"] == ('ConfigMap in version "v1" cannot be handled as a ConfigMap: strict decoding error: unknown field "bogus"')
     _, _, headers = await call(admin, "POST", f"{CM}?fieldValidation=Ignore", config_map("i", bogus=1))
     assert "Warning" not in headers
 
@@ -176,7 +180,11 @@ async def test_unknown_fields(admin):
 async def test_json_patch_failures(admin):
     await call(admin, "POST", CM, config_map("a"))
     patch = {"Content_Type": "application/json-patch+json"}
-    for operations in ([{"op": "test", "path": "/metadata/resourceVersion", "value": "1"}], [{"op": "remove", "path": "/x/y"}], [{"op": "zap", "path": "/x"}]):
+    for operations in (
+        [{"op": "test", "path": "/metadata/resourceVersion", "value": "1"}],
+        [{"op": "remove", "path": "/x/y"}],
+        [{"op": "zap", "path": "/x"}],
+    ):
         status, body, _ = await call(admin, "PATCH", f"{CM}/a", operations, **patch)
         assert (status, body["reason"]) == (422, "Invalid")
         assert body["message"] == "the server rejected our request due to an error in our request"
@@ -292,7 +300,12 @@ async def test_no_input_makes_the_server_fail(api_server, user):
         for collection in (CM, PODS, WL, "/api/v1/namespaces/default/events", "/api/v1/nodes", "/api/v1/namespaces/default/secrets")
         for method, path in (("POST", collection), ("PUT", f"{collection}/x"), ("DELETE", f"{collection}/absent"))
     ]
-    targets += [("POST", f"{PODS}/x/binding"), ("PUT", f"{PODS}/x/status"), ("PUT", f"{WL}/x/scale"), ("PUT", "/api/v1/namespaces/default/finalize")]
+    targets += [
+        ("POST", f"{PODS}/x/binding"),
+        ("PUT", f"{PODS}/x/status"),
+        ("PUT", f"{WL}/x/scale"),
+        ("PUT", "/api/v1/namespaces/default/finalize"),
+    ]
     async with api_server.session(user) as session:
         for method, path in targets:
             for body in NASTY:
