@@ -1,4 +1,4 @@
-"""The agent's composition root: the only place of ``nodeagent`` that wires. Called by ``python -m nodeagent``, ``lattice node``, ``lattice up``.
+"""The agent's composition root: the only place of ``nodeagent`` that wires. Called by ``python -m nodeagent`` and the verbs of ``lattice``.
 
 One event loop, one TaskGroup: registration and heartbeat, the watch of the desired state, the engine's events, the reporter, the workers.
 It starts without the server (from the last desired set) and without the engine (and waits for it). Stopping touches no container.
