@@ -46,12 +46,18 @@ _GROUP: Final = 512
 """Most transactions in one commit: about 20 ms of work, which bounds what the first of them waits for the last."""
 _SWEEP_ROWS: Final = 200
 """Rows looked at in one slice of compaction: some milliseconds between two groups (store.md: larger slices show in writers' p99)."""
+_VACUUM_PAGES: Final = 64
+_SPARE_PAGES: Final = 256
+"""Free pages (1 MiB) that stay in the file for the next writes."""
 _HISTORY_ROWS: Final = 1000
 _WATCH_BUFFER: Final = 10_000
 """Events kept for a watcher that lags before it is sent to the log instead."""
 _HEADROOM_BYTES: Final = 16 * 2**20
 _EXPIRY_PERIOD_S: Final = 2.0
 _READERS: Final = 2
+_CORRUPT: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_FATAL: Final = _CORRUPT | {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
+"""What would fail again for each transaction of a group alone, or must not be tried again because it may have been written."""
 
 
 @dataclass(slots=True)
@@ -109,7 +115,7 @@ class SqliteStore:
         self._path = path
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = _lock(path)
         try:
             self._db = sqlite_log.connect(path, synchronous=durability.upper())
@@ -186,7 +192,7 @@ class SqliteStore:
                     watcher.events -= len(batch.events)
                     if batch.revision <= position:
                         continue
-                    if batch.events[0].revision <= position:
+                    if batch.events and batch.events[0].revision <= position:
                         batch = base.WatchBatch(batch.revision, tuple(e for e in batch.events if e.revision > position))
                     position = batch.revision
                     yield batch
@@ -252,7 +258,9 @@ class SqliteStore:
 
         try:
             return await self._loop.run_in_executor(self._readers, run)
-        except sqlite3.DatabaseError as error:
+        except sqlite3.Error as error:
+            if _code(error) in _CORRUPT:
+                raise base.CorruptStoreError(sqlite_log.corrupt_message(self._path, error)) from error
             raise base.StoreUnavailableError(f"cannot read {self._path}: {error}") from error
 
     async def _expire_loop(self) -> None:
@@ -333,13 +341,13 @@ class SqliteStore:
         return items
 
     def _commit(self, writes: _Writes) -> None:
-        """Commit a group; where it does not fit, each of its transactions alone."""
+        """Commit a group; where it fails as a whole, each of its transactions alone. Whatever goes wrong, the writer outlives it."""
         try:
             self._commit_group(writes)
-        except sqlite3.DatabaseError as error:
+        except Exception as error:  # noqa: BLE001 - told to the caller; a dead writer would leave every later one waiting for ever
             self._rollback()
-            code = error.sqlite_errorcode & 0xFF if error.sqlite_errorcode else 0
-            if len(writes) > 1 and code == sqlite3.SQLITE_FULL:
+            code = _code(error)
+            if len(writes) > 1 and code not in _FATAL:
                 for write in writes:
                     self._commit([write])
                 return
@@ -348,6 +356,8 @@ class SqliteStore:
                 failure = base.StoreFullError(_full_message(self._path))
             elif code == sqlite3.SQLITE_IOERR:
                 failure = base.OutcomeUnknownError(f"writing {self._path} failed ({error}): the write may or may not be there")
+            elif code in _CORRUPT:
+                failure = base.CorruptStoreError(sqlite_log.corrupt_message(self._path, error))
             else:
                 failure = base.StoreUnavailableError(f"cannot write {self._path}: {error}")
             logger.error("a write to the store failed", extra={"path": str(self._path), "error": str(error)})  # noqa: TRY400 - told to the caller
@@ -390,6 +400,8 @@ class SqliteStore:
             self._db.execute("COMMIT")
             if events:
                 self._tell(revision, tuple(events), [])
+            if len(due) == _GROUP:
+                self._queue.put(_Expire())  # more may be due; writers that wait go first
 
     def _skip(self, item: _Advance) -> None:
         def skip(db: sqlite3.Connection) -> None:
@@ -397,22 +409,25 @@ class SqliteStore:
             if target > sqlite_log.present_revision(db):
                 db.execute("UPDATE meta SET value = ? WHERE name = 'compacted'", (target,))
 
-        self._mark(item.done, skip)
-        with self._guarded("advance"):
-            self._tell(sqlite_log.present_revision(self._db), (), [])
+        # The revision is raised in the same step as the caller is told, and before: whoever asks next sees it.
+        self._mark(item.done, skip, lambda: self._deliver(max(item.revision, self._revision), (), []))
 
-    def _mark(self, done: asyncio.Future[None], write: Callable[[sqlite3.Connection], None]) -> bool:
-        """Commit a change of ``meta`` and tell the caller. Return whether it worked."""
+    def _mark(
+        self, done: asyncio.Future[None], write: Callable[[sqlite3.Connection], None], then: Callable[[], None] | None = None
+    ) -> bool:
+        """Commit a change of ``meta``, run ``then`` in the loop, and tell the caller. Return whether it worked."""
         failure: Exception | None = None
         try:
             self._db.execute("BEGIN IMMEDIATE")
             write(self._db)
             self._db.execute("COMMIT")
-        except sqlite3.DatabaseError as error:
+        except sqlite3.Error as error:
             self._rollback()
             failure = base.StoreUnavailableError(f"cannot compact {self._path}: {error}")
 
         def settle() -> None:
+            if failure is None and then is not None:
+                then()
             if not done.done():
                 if failure is None:
                     done.set_result(None)
@@ -423,13 +438,16 @@ class SqliteStore:
         return failure is None
 
     def _sweep(self) -> bool:
-        """Drop one slice of superseded rows. Return whether to go on; a failure is tried again with the next compaction."""
+        """Drop one slice of superseded rows, give free pages back. Return whether to go on; a failure waits for the next compaction."""
         more = False
         with self._guarded("compaction"):
             self._db.execute("BEGIN IMMEDIATE")
             more = sqlite_log.sweep(self._db, _SWEEP_ROWS)
             self._db.execute("COMMIT")
-            self._db.execute("PRAGMA incremental_vacuum(64)").fetchall()
+            # A script, because the statement has no columns and ``execute`` would take one step: one page.
+            self._db.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
+            free: int = self._db.execute("PRAGMA freelist_count").fetchone()[0]
+            more = more or free > _SPARE_PAGES
             if not more:
                 self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return more
@@ -439,7 +457,7 @@ class SqliteStore:
         """Roll back and log a failure of upkeep: it is tried again, and must never end the writer."""
         try:
             yield
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.Error, OSError) as error:
             self._rollback()
             logger.warning("upkeep of the store failed", extra={"what": what, "path": str(self._path), "error": str(error)})
 
@@ -497,6 +515,7 @@ def _check(ops: Sequence[base.Op]) -> None:
     if not 1 <= len(ops) <= MAX_OPS or len({op.key for op in ops}) != len(ops):
         raise ValueError(f"a transaction has 1 to {MAX_OPS} operations on different keys, not {len(ops)}")
     for op in ops:
+        op.key.encode()  # text that is no Unicode (a lone surrogate) is the caller's error, and must not reach the writer
         if isinstance(op, base.Put) and len(op.value) > base.MAX_VALUE_BYTES:
             raise base.ValueTooLargeError(f"the value of {op.key} has {len(op.value)} bytes; at most {base.MAX_VALUE_BYTES} fit")
 
@@ -505,6 +524,11 @@ def _grows(db: sqlite3.Connection, ops: Sequence[base.Op], *, updates_too: bool)
     """Return whether a transaction adds a key, or, with ``updates_too``, writes any value."""
     puts = [op for op in ops if isinstance(op, base.Put)]
     return bool(puts) and (updates_too or any(sqlite_log.head(db, op.key) is None for op in puts))
+
+
+def _code(error: BaseException) -> int:
+    """Return SQLite's primary result code of an error, 0 where it has none."""
+    return (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
 
 
 def _full_message(path: Path) -> str:

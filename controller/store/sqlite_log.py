@@ -13,6 +13,7 @@ compaction may drop is known from the rows after it: a row above ``compacted`` i
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,6 +54,18 @@ WHERE l.key > ? AND l.key >= ? AND l.key < ? AND l.revision <= ? AND l.value IS 
 ORDER BY l.key LIMIT ?
 """
 
+_ELSEWHERE: Final = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_CANTOPEN,
+    }
+)
+"""Result codes that blame the surroundings and not the file."""
+
 
 def connect(path: Path, *, synchronous: str) -> sqlite3.Connection:
     """Open the file, making it where it does not exist.
@@ -61,8 +74,10 @@ def connect(path: Path, *, synchronous: str) -> sqlite3.Connection:
         base.CorruptStoreError: it is no store, is damaged, or is of a newer format.
     """
     try:
+        # Secrets are kept here: nobody else may read it. The write-ahead log gets the same mode from SQLite.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=64)
-    except sqlite3.OperationalError as error:
+    except (sqlite3.OperationalError, OSError) as error:
         raise base.StoreUnavailableError(f"cannot open {path}: {error}; check that the directory exists and is writable") from error
     try:
         db.execute("PRAGMA busy_timeout = 5000")
@@ -81,17 +96,23 @@ def connect(path: Path, *, synchronous: str) -> sqlite3.Connection:
         db.execute("PRAGMA temp_store = MEMORY")
         if empty:
             db.executescript(f"BEGIN; {_SCHEMA} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; COMMIT;")
+        present_revision(db)  # the tables are there and can be read
     except sqlite3.DatabaseError as error:
         db.close()
         if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:
             raise base.StoreFullError(f"no space left to open the store {path}: {error}; free some space and start again") from error
-        raise base.CorruptStoreError(
-            f"{path} cannot be read: {error}; restore a backup into an empty data directory (lattice restore)"
-        ) from error
+        if error.sqlite_errorcode & 0xFF in _ELSEWHERE:
+            raise base.StoreUnavailableError(f"cannot open {path}: {error}; check who uses it, its permissions and the disk") from error
+        raise base.CorruptStoreError(corrupt_message(path, error)) from error
     except base.StoreError:
         db.close()
         raise
     return db
+
+
+def corrupt_message(path: Path, error: BaseException) -> str:
+    """Return what to tell of a damaged file."""
+    return f"{path} cannot be read: {error}; restore a backup into an empty data directory (lattice restore)"
 
 
 def present_revision(db: sqlite3.Connection) -> base.Revision:
