@@ -61,16 +61,19 @@ class Controllers:
                 group.create_task(self._scheduler.run(), name="scheduler")
 
 
-def build_controllers(client: Client, *, clock: Clock, rng: random.Random, scheduler_client: Client | None = None) -> Controllers:
+def build_controllers(
+    client: Client, clock: Clock, *, rng: random.Random | None = None, scheduler_client: Client | None = None
+) -> Controllers:
     """Wire everything.
 
     Args:
         client: of the user ``system:lattice:reconciler``; also reads for the caches.
         clock: measures and waits.
-        rng: for jitter and names of events, never for secrets.
+        rng: for jitter and names of events, never for secrets; a test may seed it.
         scheduler_client: of the user ``system:lattice:scheduler``; default ``client``.
     """
     binder = scheduler_client or client
+    rng = rng or random.SystemRandom()
     informers = Informers(client, clock=clock, rng=rng)
     scheduler_events = events.EventRecorder(ClientEventSink(binder), SCHEDULER, clock=clock, rng=rng)
     workload_events = events.EventRecorder(ClientEventSink(client), "workload-controller", clock=clock, rng=rng)
