@@ -15,6 +15,7 @@ from controller.apiserver.reading import Reader, list_body, parse_revision
 from controller.apiserver.registry import Object, Registry
 from controller.apiserver.request import ApiRequest, ApiResponse, ApiStream, RequestInfo, User, path_not_found
 from controller.apiserver.resources import Resource
+from controller.apiserver.tables import TableMaker, wants_table
 from controller.apiserver.watching import WatchStarter
 from controller.apiserver.writing import WriteOptions, parse_options
 from lattice.api import errors, names
@@ -48,12 +49,18 @@ class ObjectHandlers:
             case "get":
                 version = request.query.get("resourceVersion", "")
                 revision = parse_revision(version) if version else None
-                return ApiResponse(200, await self._registry.get(resource, _namespace(info, resource), info.name, revision=revision))
+                table = self._table(request, resource)
+                raw = await self._registry.get(resource, _namespace(info, resource), info.name, revision=revision)
+                return ApiResponse(200, raw if table is None else table.render([raw], {}))
             case "list":
                 return await self._list(request, info, resource)
             case "watch":
                 chosen = selection.parse_selection(resource, _namespace(info, resource), request.query, name=info.name)
-                return await self._watches.open(resource, chosen, request.query)
+                table = self._table(request, resource)
+                stream = await self._watches.open(resource, chosen, request.query)
+                if table is not None:
+                    stream.batches = table.convert(stream.batches)
+                return stream
             case "create":
                 options = parse_options(request, user, "CreateOptions")
                 body = _body(request, resource)
@@ -68,8 +75,17 @@ class ObjectHandlers:
 
     async def _list(self, request: ApiRequest, info: RequestInfo, resource: Resource) -> ApiResponse:
         chosen = selection.parse_selection(resource, _namespace(info, resource), request.query)
+        table = self._table(request, resource)
         entries, metadata = await self._reader.list(resource, chosen, request.query)
+        if table is not None:
+            return ApiResponse(200, table.render((entry.raw for entry in entries), metadata))
         return ApiResponse(200, list_body(resource, entries, metadata))
+
+    def _table(self, request: ApiRequest, resource: Resource) -> TableMaker | None:
+        """Return what makes the answer a Table, where the request asks for one."""
+        if not wants_table(request.headers.get("accept", "")):
+            return None
+        return TableMaker(resource, request.query.get("includeObject", ""), self._registry.clock.now())
 
     async def _write(self, request: ApiRequest, info: RequestInfo, resource: Resource, user: User) -> ApiResponse:
         patched = info.verb == "patch"

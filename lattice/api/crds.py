@@ -1,4 +1,4 @@
-"""``crds/*.yaml``: the definitions of the ``lattice.dev`` kinds, generated from the pydantic types. ``python -m lattice.api.crds [--check]``.
+"""``crds/*.yaml``: definitions of the ``lattice.dev`` kinds, from the pydantic types. ``python -m lattice.api.crds [--check]``.
 
 The files are for people, other control planes and tools; our own server needs none of them. Never edit them: a test runs ``--check``.
 """
