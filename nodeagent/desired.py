@@ -87,7 +87,8 @@ class Desired:
         key = (obj.namespace, obj.name)
         match obj:
             case pod.Pod():
-                self.unknown.add(obj.uid)
+                if obj.uid in self.pods:
+                    self.unknown.add(obj.uid)
                 return obj.uid
             case tombstone.Tombstone():
                 self.tombstones.pop(obj.spec.pod_uid, None)
@@ -106,13 +107,11 @@ class Desired:
 
     def replace_all(self, objects: list[meta.Object]) -> None:
         """Take a complete snapshot in. Pods that it does not have become unknown; nothing is forgotten of them."""
-        before = set(self.pods)
         for held in (self.tombstones, self.secrets, self.config_maps, self.claims, self.volumes):
             held.clear()
         for obj in objects:
             self.put(obj)
-        self.unknown = before - {obj.uid for obj in objects if isinstance(obj, pod.Pod)} | (self.unknown & set(self.pods))
-        self.unknown -= {obj.uid for obj in objects if isinstance(obj, pod.Pod)}
+        self.unknown = set(self.pods) - {obj.uid for obj in objects if isinstance(obj, pod.Pod)}
 
     def forget(self, pod_uid: str) -> None:
         """Drop a Pod whose end is confirmed."""

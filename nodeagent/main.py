@@ -12,20 +12,20 @@ import logging
 import random
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from lattice.api import errors
+from lattice.api import errors, names
 from lattice.client import kubeconfig
 from lattice.client.client import Client
 from lattice.machinery.backoff import Backoff, BackoffPolicy
 from lattice.machinery.clock import Clock, SystemClock
 from lattice.machinery.tasks import TaskOwner
-from nodeagent.checkpoint import DataDirectory
+from nodeagent.checkpoint import ClusterMark, DataDirectory
 from nodeagent.config import AgentConfig
-from nodeagent.desired import Desired, DesiredWatch
+from nodeagent.desired import Desired, DesiredWatch, refusal
 from nodeagent.images.shell import Puller
 from nodeagent.node import NodeKeeper
 from nodeagent.ports import plan as ports_plan
@@ -120,6 +120,7 @@ class _Agent:
             clock,
             unavailable=lambda: self._supervisor.unavailable,
             frozen=lambda: self._desired.frozen,
+            refusal=self._refusal,
         )
         self._watch = DesiredWatch(client, config.name, self._desired, data, clock, Backoff(_RETRY, rng), self._changed)
         self._backoff = Backoff(_RETRY, rng)
@@ -174,6 +175,13 @@ class _Agent:
             await self._clock.sleep(1.0)
             self._save()
             await self._supervisor.volumes_changed()
+
+    def _refusal(self, headers: Mapping[str, str]) -> str:
+        """Return why a server that answers with these headers is not ours; an answer without them says nothing (yet)."""
+        cluster_id, epoch = headers.get(names.HEADER_CLUSTER_ID.lower(), ""), headers.get(names.HEADER_EPOCH.lower(), "")
+        if not cluster_id or not epoch.isdigit():
+            return ""
+        return refusal(self._data.cluster_mark(), ClusterMark(cluster_id=cluster_id, epoch=int(epoch)))
 
     def _save(self) -> None:
         if self._desired.unsaved and not self._desired.frozen:

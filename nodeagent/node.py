@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -38,7 +38,8 @@ def provider_id(node_uid: str) -> str:
 
 
 def make_status(
-    config: AgentConfig, node_uid: str, info: base.EngineInfo | None, images: Sequence[base.Image], unavailable: str, before: node.NodeStatus,
+    config: AgentConfig, node_uid: str, info: base.EngineInfo | None, images: Sequence[base.Image], unavailable: str,
+    before: node.NodeStatus,
     now: datetime,
 ) -> node.NodeStatus:  # fmt: skip
     """Return the whole status. Pure but for the disk's size. Without ``info`` (the engine is away), what was known stays."""
@@ -116,6 +117,7 @@ class NodeKeeper:
         *,
         unavailable: Callable[[], str],
         frozen: Callable[[], str],
+        refusal: Callable[[Mapping[str, str]], str],
     ) -> None:
         self._config = config
         self._uid = node_uid
@@ -124,6 +126,7 @@ class NodeKeeper:
         self._clock = clock
         self._unavailable = unavailable
         self._frozen = frozen
+        self._refusal = refusal
         self._written: node.NodeStatus | None = None
         self._info: base.EngineInfo | None = None
         self._images: Sequence[base.Image] = ()
@@ -140,7 +143,9 @@ class NodeKeeper:
         identity = provider_id(self._uid)
         try:
             found = await self._client.get(node.Node, self._config.name)
+            await self._check_server()
         except errors.NotFoundError:
+            await self._check_server()
             self._written = None
             fresh = node.Node(metadata=meta.ObjectMeta(name=self._config.name, labels=labels), spec=node.NodeSpec(provider_id=identity))
             await self._client.create(fresh)
@@ -153,6 +158,11 @@ class NodeKeeper:
         self._written = found.status
         if not found.spec.provider_id or any(found.metadata.labels.get(key) != value for key, value in labels.items()):
             await self._client.patch(node.Node, self._config.name, None, {"metadata": {"labels": labels}, "spec": {"providerID": identity}})
+
+    async def _check_server(self) -> None:
+        """Make sure that the answer came from our cluster, before anything is written there."""
+        if reason := self._refusal(await self._client.transport.headers()):
+            raise errors.UnavailableError(f"nothing is written and nothing is changed on this node: {reason}")
 
     async def keep_status(self) -> None:
         """Write the status whenever it changes, until cancelled."""
@@ -195,7 +205,7 @@ class NodeKeeper:
         before = self._written or node.NodeStatus()
         info = None if unavailable else self._info
         status = make_status(self._config, self._uid, info, self._images, unavailable, before, self._clock.now())
-        # The control plane writes the condition to Unknown when we are silent: then ours is not what the server has, see `server_says`.
+        # The control plane writes the condition to Unknown when we are silent.
         if status == self._written and not await self._overwritten():
             return
         await self._client.patch(node.Node, self._config.name, None, {"status": status.to_dict()}, subresource="status")

@@ -121,6 +121,7 @@ class Supervisor:
             await worker.run()
         finally:
             self._workers.pop(worker.uid, None)
+        self.poke(None)  # what it held may be what others wait for
 
     def _say_unknown(self, uids: set[str]) -> None:
         if frozenset(uids) != self._reported:

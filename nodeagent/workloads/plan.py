@@ -14,6 +14,7 @@ Guarantees, tested as properties on a model of the engine:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final, TypeAlias
 
 from lattice.api import pod
@@ -91,8 +92,8 @@ class Memory:
     """Monotonic time before which no new attempt is made."""
     waiting: Wait | None = None
     """Why the last action failed; its ``until_s`` is the time of the next try."""
-    counted: base.ContainerId | None = None
-    """The container whose end is already counted in ``crashes``."""
+    counted: tuple[base.ContainerId, datetime | None] | None = None
+    """The end that is already counted in ``crashes``: which container, when."""
     failures: int = 0
     """Failed actions in a row, of any kind."""
 
@@ -117,7 +118,7 @@ class View:
     blocked: Wait | None = None
     """No container may be started: configuration is missing, or its volume is in use."""
     restart_in_place: bool = False
-    """The server is away and what the container was made from is not on this node: start the old container again."""
+    """What blocks is only that a new container cannot be made (the server is away, or does not know the Pod): start the old one again."""
     unhealthy: str = ""
     """Why the running container has to be restarted; empty: it is healthy."""
 
@@ -220,11 +221,11 @@ def remember(memory: Memory, containers: tuple[base.Container, ...], now_s: floa
         return memory
     newest = max(containers, key=lambda container: (_restarts(container), container.created_at, container.id))
     memory = replace(memory, restarts=max(memory.restarts, _restarts(newest)))
-    if newest.state not in (base.ContainerState.EXITED, base.ContainerState.DEAD) or memory.counted == newest.id:
+    if newest.state not in (base.ContainerState.EXITED, base.ContainerState.DEAD) or memory.counted == (newest.id, newest.finished_at):
         return memory
     ran_s = (newest.finished_at - newest.started_at).total_seconds() if newest.finished_at and newest.started_at else 0.0
     crashes = 1 if ran_s >= HEALTHY_AFTER_S else memory.crashes + 1
-    return replace(memory, crashes=crashes, not_before_s=now_s + backoff_s(crashes - 1), counted=newest.id)
+    return replace(memory, crashes=crashes, not_before_s=now_s + backoff_s(crashes - 1), counted=(newest.id, newest.finished_at))
 
 
 def failed(memory: Memory, reason: str, message: str, now_s: float) -> Memory:

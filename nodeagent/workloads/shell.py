@@ -33,6 +33,9 @@ DEFAULT_GRACE_S: Final = 30
 _MAX_STEPS: Final = 50
 """Steps in one go; the longest honest series is about ten. More is a defect, and must not become a busy loop."""
 _PAUSE_S: Final = 5.0
+_UNKNOWN: Final = plan.Wait(
+    reason="UnknownPod", message="the server does not know this Pod; its container is kept, none is made or removed"
+)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -108,6 +111,10 @@ class PodWorker:
                 return None
             if tools.desired.frozen and (ending or not containers):
                 return _PAUSE_S
+            if self.uid in tools.desired.unknown and not ending and not containers:
+                tools.desired.forget(self.uid)  # nothing is left to keep, and the server does not ask for it
+                self._done = True
+                return None
             self._adopt(wanted, containers)
             now_s = tools.clock.monotonic()
             self._memory = plan.remember(self._memory, containers, now_s)
@@ -152,6 +159,7 @@ class PodWorker:
         tools = self._tools
         grace_s, policy, digest, finished = DEFAULT_GRACE_S, "Always", "", False
         blocked: plan.Wait | None = None
+        in_place = False
         if wanted is not None:
             set_s = wanted.metadata.deletion_grace_period_seconds if ending else None
             fallback = wanted.spec.termination_grace_period_seconds
@@ -161,6 +169,9 @@ class PodWorker:
             finished = tools.reporter.last(wanted).phase in ("Succeeded", "Failed")
             if not ending:
                 blocked = self._blocked(wanted, containers)
+                in_place = not tools.desired.synced and blocked is not None and blocked.reason == "CreateContainerConfigError"
+                if self.uid in tools.desired.unknown and (blocked is None or blocked.reason != "VolumeInUse"):
+                    blocked, in_place = _UNKNOWN, True
         if ending and self.uid in tools.desired.tombstones:
             grace_s = min(grace_s, DEFAULT_GRACE_S)
         return plan.View(
@@ -174,7 +185,7 @@ class PodWorker:
             now_s=now_s,
             image_ready=self._image_ready(wanted),
             blocked=blocked,
-            restart_in_place=not tools.desired.synced,
+            restart_in_place=in_place,
             unhealthy=self._health.unhealthy if self._health else "",
         )
 
