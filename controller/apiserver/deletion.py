@@ -137,15 +137,16 @@ class Deleter:
         key = resource.key(old["metadata"].get("namespace", ""), old["metadata"]["name"])
         expected = base.Revision(state.revision)
         marked = self._mark(resource, old, options)
+        others: list[base.Op] = []
+        if resource.kind == "Pod" and self._is_forced(old, options):
+            others = await self._tombstone(old)
+        elif resource.kind == "Node" and marked is None and not options.dry_run:
+            others = await self._tombstones_of(old["metadata"]["name"])
         ops: list[base.Op] = []
         if marked is None:
-            ops.append(base.Delete(key, expected))
-        elif marked is not old:
-            ops.append(base.Put(key, codec.encode(marked), expected, resource.ttl_s))
-        if resource.kind == "Pod" and self._is_forced(old, options):
-            ops += await self._tombstone(old)
-        if marked is None and resource.kind == "Node":
-            ops += await self._tombstones_of(old["metadata"]["name"])
+            ops = [base.Delete(key, expected), *others]
+        elif marked is not old or others:
+            ops = [base.Put(key, codec.encode(marked), expected, resource.ttl_s), *others]
         if options.dry_run or not ops:
             return codec.served(codec.encode(marked), state.revision) if marked is not None else _success(resource, old)
         result = await registry.commit(resource, ops)

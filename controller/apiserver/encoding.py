@@ -105,4 +105,7 @@ def parse_yaml(body: bytes, *, what: str) -> Any:
         value = yaml.load(body, Loader=_Loader)  # noqa: S506 - a SafeLoader with less
         return orjson.loads(orjson.dumps(value))
     except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
-        raise errors.BadRequestError(f"the object provided is unrecognized (must be of type {what}): yaml: {error}") from error
+        # Without the library's excerpt of the text: the body may be a Secret.
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        where = f"line {mark.line + 1}: {problem}" if mark is not None and problem else type(error).__name__
+        raise errors.BadRequestError(f"the object provided is unrecognized (must be of type {what}): yaml: {where}") from error

@@ -19,6 +19,7 @@ from aiohttp import web
 from controller.apiserver.request import ApiRequest, ApiResponse, ApiStream, error_response
 from controller.apiserver.server import ApiServer
 from lattice.api import errors
+from lattice.machinery.tasks import TaskOwner
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +36,14 @@ class HttpServer:
 
     def __init__(self, api: ApiServer) -> None:
         self._api = api
-        self._server = web.Server(self._handle, access_log=None, max_line_size=_MAX_HEADER_BYTES, max_field_size=_MAX_HEADER_BYTES)
+        self._tasks = TaskOwner("http")
+        self._server = web.Server(
+            self._handle,
+            access_log=None,
+            handler_cancellation=True,
+            max_line_size=_MAX_HEADER_BYTES,
+            max_field_size=_MAX_HEADER_BYTES,
+        )
         self._runner = web.ServerRunner(self._server, shutdown_timeout=_SHUTDOWN_S)
         self._site: web.TCPSite | None = None
         self.port = 0
@@ -55,6 +63,7 @@ class HttpServer:
     async def stop(self) -> None:
         """Stop accepting, then close what is open. End the watches (``ApiServer.stop``) first."""
         await self._runner.cleanup()
+        await self._tasks.stop()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         headers = {name.lower(): value for name, value in request.headers.items()}
@@ -67,7 +76,9 @@ class HttpServer:
             response.force_close()
             return response
         query = dict(request.query)
-        answer = await self._api.handle(ApiRequest(request.method, request.rel_url.raw_path, query, headers, body))
+        # A client that goes away ends its watch at once, but never cancels a write that has begun.
+        work = self._api.handle(ApiRequest(request.method, request.rel_url.raw_path, query, headers, body))
+        answer = await asyncio.shield(self._tasks.spawn(work, name="request"))
         if isinstance(answer, ApiStream):
             return await self._stream(request, answer)
         return self._whole(request, answer)
@@ -117,8 +128,6 @@ class HttpServer:
                 async for lines in batches:
                     await response.write(b"".join(lines))
                 await response.write_eof()
-            except (ConnectionError, asyncio.CancelledError) as error:
-                if isinstance(error, asyncio.CancelledError):
-                    raise
+            except ConnectionError:
                 logger.debug("the reader of a stream is gone", extra={"path": request.path[:256]})
         return response

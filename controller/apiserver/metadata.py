@@ -29,6 +29,13 @@ def new_uid(rng: random.Random) -> str:
     return str(uuid.UUID(int=rng.getrandbits(128), version=4))
 
 
+def drop_empty(metadata: dict[str, Any]) -> None:
+    """Remove empty maps and lists, as Kubernetes stores none: ``annotations: {}`` and no annotations are the same object."""
+    for key in ("labels", "annotations", "finalizers", "ownerReferences"):
+        if key in metadata and metadata[key] in ({}, []):
+            del metadata[key]
+
+
 def fill_new(metadata: dict[str, Any], *, now: datetime, rng: random.Random) -> None:
     """Set what the server sets on a new object, over whatever the client sent."""
     for key in ("selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "managedFields", "resourceVersion", "generation"):

@@ -113,6 +113,7 @@ class Writer:
         """
         self.strategy.default(obj)
         unknown = self._shape.normalise(obj)
+        metadata.drop_empty(obj["metadata"])
         if not unknown or options.field_validation == "Ignore":
             return
         texts = [f'unknown field "{path}"' for path in unknown]
@@ -122,7 +123,9 @@ class Writer:
         found = f"strict decoding error: {', '.join(texts)}"
         kind = self.resource.kind
         if patched:
-            raise errors.InvalidError.of(kind="", group="", name="", causes=[shaping.invalid("patch", obj, found)])
+            # Kubernetes shows the whole patched object here; of a Secret nothing is ever shown.
+            value = {} if kind == "Secret" else obj
+            raise errors.InvalidError.of(kind="", group="", name="", causes=[shaping.invalid("patch", value, found)])
         raise errors.BadRequestError(f'{kind} in version "{self.resource.version}" cannot be handled as a {kind}: {found}')
 
     def prepare_create(self, obj: dict[str, Any], *, now: datetime, rng: random.Random) -> None:
