@@ -320,8 +320,7 @@ class SqliteStore:
                         pass
             if sweeping:
                 sweeping = self._sweep()
-        with contextlib.suppress(sqlite3.DatabaseError):
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._empty_wal()
         self._db.close()
 
     def _next_items(self, *, block: bool) -> _Items | None:
@@ -340,16 +339,18 @@ class SqliteStore:
             pass
         return items
 
-    def _commit(self, writes: _Writes) -> None:
+    def _commit(self, writes: _Writes, *, last_try: bool = False) -> None:
         """Commit a group; where it fails as a whole, each of its transactions alone. Whatever goes wrong, the writer outlives it."""
         try:
             self._commit_group(writes)
         except Exception as error:  # noqa: BLE001 - told to the caller; a dead writer would leave every later one waiting for ever
             self._rollback()
             code = _code(error)
-            if len(writes) > 1 and code not in _FATAL:
+            if not last_try and (code == sqlite3.SQLITE_FULL or (len(writes) > 1 and code not in _FATAL)):
+                if code == sqlite3.SQLITE_FULL:
+                    self._empty_wal()  # a deletion may fit into what that gives back
                 for write in writes:
-                    self._commit([write])
+                    self._commit([write], last_try=True)
                 return
             failure: base.StoreError
             if code == sqlite3.SQLITE_FULL:
@@ -365,17 +366,21 @@ class SqliteStore:
 
     def _commit_group(self, writes: _Writes) -> None:
         db, free, now_s = self._db, self._free_bytes(), self._clock.now().timestamp()
+        if free < self._headroom:
+            self._empty_wal()
+            free = self._free_bytes()
         db.execute("BEGIN IMMEDIATE")
         revision = self._known = sqlite_log.present_revision(db)
         settled: _Settled = []
         events: _Events = []
         for write in writes:
-            if free < self._headroom and _grows(db, write.ops, updates_too=free < self._headroom // 2):
+            left = free - _cost_bytes(write.ops)
+            if left < self._headroom and _grows(db, write.ops, updates_too=left < self._headroom // 2):
                 settled.append((write.done, base.StoreFullError(_full_message(self._path))))
                 continue
             result, caused = sqlite_log.apply(db, write.ops, base.Revision(revision + 1), now_s)
             if caused:
-                revision = base.Revision(revision + 1)
+                free, revision = left, base.Revision(revision + 1)
                 events.extend(caused)
             settled.append((write.done, result))
         db.execute("COMMIT")
@@ -449,7 +454,7 @@ class SqliteStore:
             free: int = self._db.execute("PRAGMA freelist_count").fetchone()[0]
             more = more or free > _SPARE_PAGES
             if not more:
-                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                self._empty_wal()
         return more
 
     @contextlib.contextmanager
@@ -467,9 +472,19 @@ class SqliteStore:
                 self._db.execute("ROLLBACK")
 
     def _free_bytes(self) -> int:
+        """Return what is free on the disk once the write-ahead log has been copied to the file, which may grow the file by as much."""
         stat = os.statvfs(self._path.parent)
         self._headroom = min(_HEADROOM_BYTES, stat.f_blocks * stat.f_frsize // 8)
-        return stat.f_bavail * stat.f_frsize
+        try:
+            pending = os.stat(f"{self._path}-wal").st_size  # noqa: PTH116 - the name is a path plus a suffix
+        except FileNotFoundError:
+            pending = 0
+        return stat.f_bavail * stat.f_frsize - pending
+
+    def _empty_wal(self) -> None:
+        """Copy the write-ahead log to the file and give its space back, as far as readers allow."""
+        with contextlib.suppress(sqlite3.Error):
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def _tell(
         self,
@@ -518,6 +533,11 @@ def _check(ops: Sequence[base.Op]) -> None:
         op.key.encode()  # text that is no Unicode (a lone surrogate) is the caller's error, and must not reach the writer
         if isinstance(op, base.Put) and len(op.value) > base.MAX_VALUE_BYTES:
             raise base.ValueTooLargeError(f"the value of {op.key} has {len(op.value)} bytes; at most {base.MAX_VALUE_BYTES} fit")
+
+
+def _cost_bytes(ops: Sequence[base.Op]) -> int:
+    """Return about what a transaction takes on disk: once in the write-ahead log and once in the file, with a page or so for each key."""
+    return 2 * sum(4096 + (len(op.value) if isinstance(op, base.Put) else 0) for op in ops)
 
 
 def _grows(db: sqlite3.Connection, ops: Sequence[base.Op], *, updates_too: bool) -> bool:
