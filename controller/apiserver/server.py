@@ -11,6 +11,8 @@ import logging
 import random
 from collections.abc import Mapping
 
+import orjson
+
 from controller.apiserver import admission, authz, backup, bootstrap, discovery, health
 from controller.apiserver.authn import TokenAuthenticator
 from controller.apiserver.deletion import Deleter
@@ -112,6 +114,8 @@ class ApiServer:
             return error_response(error)
         except base.StoreError as error:
             return error_response(_store_error(error))
+        except (RecursionError, orjson.JSONEncodeError):
+            return error_response(errors.BadRequestError("the body is nested too deeply to be an object of any kind"))
         except Exception:
             # The last line of defence: a defect answers one request with 500 and stops nothing.
             logger.exception("request failed", extra={"method": request.method, "path": request.path[:256]})

@@ -288,6 +288,8 @@ NASTY = [
     b"{}",
     b"\xff\xfe",
     b"[" * 100_000,
+    b'{"spec":' * 300 + b"1" + b"}" * 300,
+    b'{"metadata":{"name":"x"},"spec":' + b'{"a":' * 1000 + b"1" + b"}" * 1001,
     b'{"metadata":[]}',
     b'{"metadata":{"name":{}}}',
     b'{"metadata":{"name":"a","labels":[]}}',
@@ -330,6 +332,8 @@ BAD_QUERIES = [
     "watch=1&sendInitialEvents=true",
     "resourceVersionMatch=Exact",
     "limit=99999999999999999999999",
+    "fieldSelector=%ff%00",
+    "labelSelector=%F0%9F%98%80",
 ]
 
 
@@ -360,6 +364,10 @@ async def test_no_input_makes_the_server_fail(api_server, user):
                 for body in NASTY:
                     status, answer, _ = await call(session, "PATCH", path, body, Content_Type=f"application/{kind}+json")
                     assert status < 500, (kind, path, body, answer)
+        for name in ("%00", "%ff", "a%2Fb", "..", "%2e%2e%2f", "x" * 5000, "%F0%9F%98%80"):
+            for path in (f"{PODS}/{name}", f"/api/v1/namespaces/{name}/pods", f"/api/v1/nodes/{name}/desired"):
+                status, answer, _ = await call(session, "GET", path)
+                assert status < 500, (path, answer)
         for query in BAD_QUERIES:
             status, answer, _ = await call(session, "GET", f"{PODS}?{query}")
             assert status < 500 or "strconv" in answer["message"], (query, answer)
