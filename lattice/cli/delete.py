@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import click
 
-from lattice.api import errors, meta
+from lattice.api import errors, meta, workload
 from lattice.cli import kinds, manifests, progress
 from lattice.cli.options import Connection, connected, run_async
 from lattice.client.client import Client
@@ -61,6 +61,8 @@ async def _delete(
         if timeout_s is not None:
             for (kind, name, where), uid in waiting:
                 await progress.wait_gone(client, kind, name, where, uid, timeout_s)
+                if kind is workload.Workload:
+                    await progress.wait_pods_gone(client, name, str(where), timeout_s)
         return missing
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from lattice.api import errors, meta, workload
+from lattice.api import errors, meta, names, pod, workload
 from lattice.client.client import Client
 from lattice.machinery.clock import Clock, SystemClock
 
@@ -68,6 +68,28 @@ async def wait_gone(
             pass  # it restarts: look again
         if clock.monotonic() >= deadline_s:
             raise errors.LatticeError(
-                f"{kind.KIND} {name!r} is still there after {timeout_s:g} s; `lattice describe {kind.KIND.lower()} {name}` says what holds it"
+                f"{kind.KIND} {name!r} is there after {timeout_s:g} s; `lattice describe {kind.KIND.lower()} {name}` says what holds it"
             )
+        await clock.sleep(_POLL_S)
+
+
+async def wait_pods_gone(client: Client, name: str, namespace: str, timeout_s: float, clock: Clock | None = None) -> None:
+    """Wait until a deleted Workload's Pods are gone: only then are its containers and ports.
+
+    Raises:
+        errors.LatticeError: the time is up.
+    """
+    clock = clock or SystemClock()
+    deadline_s = clock.monotonic() + timeout_s
+    left: tuple[pod.Pod, ...] = ()
+    while True:
+        try:
+            left = (await client.list(pod.Pod, namespace, label_selector=f"{names.LABEL_WORKLOAD}={name}")).items
+            if not left:
+                return
+        except errors.UnavailableError:
+            pass  # it restarts: look again
+        if clock.monotonic() >= deadline_s:
+            nodes = ", ".join(sorted({each.spec.node_name or "no node" for each in left}))
+            raise errors.LatticeError(f"Pods of {name!r} are left after {timeout_s:g} s on {nodes}; see `lattice get nodes`")
         await clock.sleep(_POLL_S)

@@ -89,7 +89,7 @@ async def _wait_ready(config: Path, server: Child, stop: asyncio.Event, clock: C
     deadline_s = clock.monotonic() + _READY_TIMEOUT_S
     while not stop.is_set():
         server.raise_if_failed()
-        if config.exists() and await _is_ready(config):
+        if await _is_ready(config):
             return
         if clock.monotonic() > deadline_s:
             raise errors.UnavailableError(f"the control plane was not ready within {_READY_TIMEOUT_S:.0f} s; its log above says why")
@@ -97,7 +97,10 @@ async def _wait_ready(config: Path, server: Child, stop: asyncio.Event, clock: C
 
 
 async def _is_ready(config: Path) -> bool:
-    transport = kubeconfig.load(config).transport()
+    try:
+        transport = kubeconfig.load(config).transport()
+    except errors.UsageError:  # not written yet
+        return False
     try:
         return (await transport.send(base.Request("GET", "/readyz", timeout_s=2.0))).status == 200
     except errors.UnavailableError:
