@@ -89,7 +89,7 @@ class _Agent:
         files.prepare()
         self._pulls = TaskOwner("pulls")
         self._prober = Prober(runtime, clock)
-        self._reporter = StatusReporter(client, clock, Backoff(_RETRY, rng), lambda: self._desired.frozen)
+        self._reporter = StatusReporter(client, clock, Backoff(_RETRY, rng), self._unheard)
         self._tools = Tools(
             runtime=runtime,
             client=client,
@@ -181,7 +181,14 @@ class _Agent:
         cluster_id, epoch = headers.get(names.HEADER_CLUSTER_ID.lower(), ""), headers.get(names.HEADER_EPOCH.lower(), "")
         if not cluster_id or not epoch.isdigit():
             return ""
-        return refusal(self._data.cluster_mark(), ClusterMark(cluster_id=cluster_id, epoch=int(epoch)))
+        reason = refusal(self._data.cluster_mark(), ClusterMark(cluster_id=cluster_id, epoch=int(epoch)))
+        if reason:
+            self._desired.frozen = reason
+        return reason
+
+    def _unheard(self) -> str:
+        """Return why no status is sent now: only a server whose snapshot was believed gets one."""
+        return self._desired.frozen or ("" if self._desired.synced else "no snapshot was received yet")
 
     def _save(self) -> None:
         if self._desired.unsaved and not self._desired.frozen:

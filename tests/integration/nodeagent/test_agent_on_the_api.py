@@ -64,7 +64,10 @@ class World:
         fields = {"name": "main", "image": IMAGE, "imagePullPolicy": "IfNotPresent", "args": SLEEP, **(container or {})}
         made = await self.admin.create(
             pod.Pod.model_validate(
-                {"metadata": {"name": name, "namespace": "default"}, "spec": {"containers": [fields], "terminationGracePeriodSeconds": 1, **spec}}
+                {
+                    "metadata": {"name": name, "namespace": "default"},
+                    "spec": {"containers": [fields], "terminationGracePeriodSeconds": 1, **spec},
+                }
             )
         )
         await self.admin.bind(name, "default", NODE, uid=made.uid)
@@ -324,7 +327,11 @@ async def test_a_claim_becomes_a_volume_that_stays(world: World) -> None:
                     "csi": {"driver": "local.lattice.dev", "volumeHandle": handle},
                     "claimRef": {"kind": "PersistentVolumeClaim", "namespace": "default", "name": "data", "uid": claim.uid},
                     "nodeAffinity": {
-                        "required": {"nodeSelectorTerms": [{"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [NODE]}]}]}
+                        "required": {
+                            "nodeSelectorTerms": [
+                                {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [NODE]}]}
+                            ]
+                        }
                     },
                 },
             }

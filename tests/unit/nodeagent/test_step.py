@@ -65,7 +65,10 @@ BLOCKED = plan.Wait(reason="VolumeInUse", message="m")
         (make_view(make_container(state=EXITED, code=0), restart_policy="OnFailure"), None),
         (make_view(make_container(state=EXITED, code=1), restart_policy="OnFailure"), plan.Remove(container_id=base.ContainerId("c0"))),
         (make_view(make_container(state=EXITED), finished=True), None),
-        (make_view(make_container(0), make_container(1)), plan.Stop(container_id=base.ContainerId("c0"), grace_s=30, why="superseded by a newer attempt")),
+        (
+            make_view(make_container(0), make_container(1)),
+            plan.Stop(container_id=base.ContainerId("c0"), grace_s=30, why="superseded by a newer attempt"),
+        ),
         (make_view(ending=True), plan.Confirm()),
         (make_view(make_container(), ending=True), plan.Stop(container_id=base.ContainerId("c0"), grace_s=30, why="the Pod is deleted")),
         (make_view(make_container(state=EXITED), ending=True), plan.Remove(container_id=base.ContainerId("c0"))),
