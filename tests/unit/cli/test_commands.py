@@ -74,7 +74,7 @@ def test_words_that_name_nothing(words) -> None:
     ],
 )
 def test_what_is_no_manifest_says_where(text: str, sentence: str) -> None:
-    with pytest.raises(errors.UsageError, match="f.yaml") as caught:
+    with pytest.raises(errors.UsageError, match=r"f\.yaml") as caught:
         list(manifests.parse("f.yaml", text))
     assert sentence in str(caught.value)
 
