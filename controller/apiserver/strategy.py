@@ -11,6 +11,7 @@ import base64
 import binascii
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from controller.apiserver import shaping
@@ -343,8 +344,6 @@ def _default_event(obj: Object) -> None:
 
 def whole_seconds(text: str) -> str:
     """Return an RFC 3339 time as Kubernetes stores ``metav1.Time``; text that is no such time is left for the schema to refuse."""
-    from datetime import UTC, datetime
-
     try:
         return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     except ValueError:
