@@ -80,14 +80,17 @@ class DesiredView:
         self._streams[stream] = None
         self._flush(stream)
         watcher.push(self._bookmark(initial_end=True))
-        return ApiStream(self._lines(stream), watcher.on_cut)
+        return ApiStream(self._lines(stream), watcher.on_cut, close=lambda: self._forget(stream))
 
     async def _lines(self, stream: _Stream) -> AsyncGenerator[list[bytes]]:
         try:
             while lines := await stream.watcher.take():
                 yield lines
         finally:
-            self._streams.pop(stream, None)
+            self._forget(stream)
+
+    def _forget(self, stream: _Stream) -> None:
+        self._streams.pop(stream, None)
 
     def _document(self, name: str) -> bytes:
         head = {

@@ -78,9 +78,13 @@ class HttpServer:
         query = dict(request.query)
         # A client that goes away ends its watch at once, but never cancels a write that has begun.
         work = self._api.handle(ApiRequest(request.method, request.rel_url.raw_path, query, headers, body))
-        answer = await asyncio.shield(self._tasks.spawn(work, name="request"))
+        reading = request.method in {"GET", "HEAD"}
+        answer = await (work if reading else asyncio.shield(self._tasks.spawn(work, name="request")))
         if isinstance(answer, ApiStream):
-            return await self._stream(request, answer)
+            try:
+                return await self._stream(request, answer)
+            finally:
+                answer.close()
         return self._whole(request, answer)
 
     @staticmethod

@@ -46,10 +46,13 @@ class InProcessTransport:
             cut = True
 
         answer.on_cut(note)
-        async with contextlib.aclosing(answer.batches) as batches:
-            async for lines in batches:
-                for line in lines:
-                    yield line[:-1]
+        try:
+            async with contextlib.aclosing(answer.batches) as batches:
+                async for lines in batches:
+                    for line in lines:
+                        yield line[:-1]
+        finally:
+            answer.close()
         if cut:
             raise errors.UnavailableError("the watch was cut: its reader did not keep pace")
 

@@ -68,7 +68,8 @@ class ApiStream:
     """An answer that goes on: batches of lines, each with its newline, until the server or the client ends it.
 
     ``on_cut`` takes a callback that is called when the server gives the reader up because it does not keep pace: the transport must
-    then drop the connection at once, for its writer may be blocked.
+    then drop the connection at once, for its writer may be blocked. ``close`` releases what the stream holds; the transport calls it at
+    the end in every case, also where it never began to read ``batches`` (closing an unstarted generator runs nothing of it).
     """
 
     batches: AsyncGenerator[list[bytes]]
@@ -76,6 +77,7 @@ class ApiStream:
     content_type: str = JSON
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
+    close: Callable[[], None] = lambda: None
 
 
 def json_response(value: Any, status: int = 200) -> ApiResponse:

@@ -72,7 +72,7 @@ class WatchStarter:
         else:
             batches = _replay(feed.store, cache, watcher, position, joined)
         cache.add(watcher)
-        return ApiStream(batches, watcher.on_cut)
+        return ApiStream(batches, watcher.on_cut, close=lambda: cache.remove(watcher))
 
     @staticmethod
     def _check_initial(query: Mapping[str, str], *, initial: bool) -> None:
