@@ -15,6 +15,8 @@ import sys
 from pathlib import Path
 from typing import Literal
 
+import orjson
+
 from lattice.api import errors, node
 from lattice.client import http, kubeconfig
 from lattice.client.client import Client
@@ -97,12 +99,11 @@ class LocalCluster:
 
     def node_uids(self) -> list[str]:
         """Return the identities of the agents that were started here."""
-        return [path.read_text().strip() for path in sorted(self.directory.glob("agent-*/node-uid"))]
+        return [_identity(path) for path in sorted(self.directory.glob("agent-*/node.json"))]
 
     def node_label(self, name: str | None = None) -> str:
         """Return the label that the containers of an agent carry."""
-        path = self.directory / f"agent-{name or self.name}" / "node-uid"
-        return f"lattice.dev/node-uid={path.read_text().strip()}"
+        return f"lattice.dev/node-uid={_identity(self.directory / f'agent-{name or self.name}' / 'node.json')}"
 
     async def start(self) -> None:
         """Start store, control plane and the first agent, and wait until the node is ready."""
@@ -169,3 +170,8 @@ class LocalCluster:
             return False
 
         await eventually(state, deadline_s, f"node {name or self.name} to be {'' if ready else 'not '}ready")
+
+
+def _identity(path: Path) -> str:
+    identity: str = orjson.loads(path.read_bytes())["uuid"]
+    return identity

@@ -109,8 +109,8 @@ def spec_hash(wanted: pod.Pod) -> str:
 
 
 def container_name(wanted: pod.Pod, container: str, restarts: int) -> str:
-    """Return the container's name in Docker."""
-    return f"lattice_{wanted.namespace}_{wanted.name}_{container}_{restarts}"
+    """Return the container's name in Docker. The uid keeps it apart from another Pod of this name: of an earlier life, or another cluster."""
+    return f"lattice_{wanted.namespace}_{wanted.name}_{container}_{wanted.uid[:8]}_{restarts}"
 
 
 def make_blueprint(wanted: pod.Pod, references: References, node: Node) -> Blueprint:
