@@ -11,6 +11,7 @@ import grpc
 from controller.store import base
 
 _NO_SPACE = "database space exceeded"
+_REFUSED = frozenset({grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED})
 _FULL_HINT = "etcd has reached its quota: compact, defragment, then disarm the alarm (docs/reference/store.md), or delete objects"
 
 
@@ -49,7 +50,7 @@ def translate(error: grpc.aio.AioRpcError, *, what: str, write: bool) -> base.St
             return base.ValueTooLargeError(f"{said}; a transaction may have 1.5 MiB in all")
         case grpc.StatusCode.NOT_FOUND if "lease" in text:
             return LeaseGoneError(said)
-        case grpc.StatusCode.PERMISSION_DENIED | grpc.StatusCode.UNAUTHENTICATED:
+        case _ if code in _REFUSED or "user name is empty" in text:
             return base.StoreUnavailableError(f"{said}; check the user's role in etcd and the credentials given to the server")
         case grpc.StatusCode.RESOURCE_EXHAUSTED | grpc.StatusCode.INVALID_ARGUMENT | grpc.StatusCode.FAILED_PRECONDITION:
             return base.StoreUnavailableError(said)

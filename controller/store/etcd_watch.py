@@ -72,6 +72,8 @@ async def watch_all(channel: EtcdChannel, after: base.Revision, clock: Clock) ->
             reason = str(error)
             if chosen is not None:
                 channel.failed(chosen)
+                # A token that has expired ends a watch with no more than "permission denied": take a new one.
+                channel.failed(chosen, token=True)
         except TimeoutError:
             reason = "no answer"
             if chosen is not None:

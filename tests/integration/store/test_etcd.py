@@ -1,10 +1,16 @@
-"""What only the etcd back end does: several endpoints, prefixes, outages, the quota, TLS's arguments. The contract: tests/contract."""
+"""What only the etcd back end does: several endpoints, prefixes, outages, the quota, TLS, users. The contract: tests/contract."""
 
 import asyncio
 import os
 from contextlib import aclosing
+from datetime import timedelta
+from ipaddress import ip_address
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from controller.store import etcd as backend
 from controller.store.base import NO_REVISION, Delete, OutcomeUnknownError, Put, StoreFullError, StoreUnavailableError
@@ -131,29 +137,28 @@ async def test_writers_and_a_watch_over_kills(make_server):
         stop.set()
 
     async with asyncio.TaskGroup() as group:
-        watch = group.create_task(follow(store, start, stop))
-        for writer in range(16):
-            group.create_task(write(writer))
-        group.create_task(kill())
+        watch = group.create_task(follow(store, start))
+        async with asyncio.TaskGroup() as writers:
+            for writer in range(16):
+                writers.create_task(write(writer))
+            writers.create_task(kill())
+        await store.txn([Put("/lattice/end", b"end")])
     seen = watch.result()
     assert acknowledged
     assert {revision: seen[revision] for revision in acknowledged} == acknowledged
     await store.close()
 
 
-async def follow(store, start, stop):
-    """Return the value written at each revision, until the writers have stopped and the watch has caught up."""
+async def follow(store, start):
+    """Return the value written at each revision, up to the value "end"."""
     seen: dict[int, str] = {}
     async with aclosing(store.watch(start)) as batches:
         async for batch in batches:
             for event in batch.events:
                 assert event.revision not in seen
                 seen[event.revision] = event.record.value.decode()
-            if stop.is_set():
-                if "end" in seen.values():
-                    break
-                if "/lattice/end" not in {event.key for event in batch.events}:
-                    await store.txn([Put("/lattice/end", b"end")])
+            if "end" in {event.record.value.decode() for event in batch.events}:
+                break
     assert list(seen) == sorted(seen)
     return seen
 
@@ -180,6 +185,78 @@ async def test_the_quota_refuses_writes_lets_deletions_through_and_is_reclaimed(
     before = await store.size_bytes()
     assert await store.reclaim() < before
     assert (await store.txn([Put(A, b"1")])).committed
+    await store.close()
+
+
+def make_certificates(directory):
+    """Return the paths of a CA and of a certificate with its key for 127.0.0.1, good for server and client."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
+    now = SystemClock().now()
+    usage = [x509.ExtendedKeyUsageOID.SERVER_AUTH, x509.ExtendedKeyUsageOID.CLIENT_AUTH]
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(usage), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    paths = directory / "cert.pem", directory / "key.pem"
+    paths[0].write_bytes(certificate.public_bytes(Encoding.PEM))
+    paths[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return paths
+
+
+async def test_tls_with_a_client_certificate(make_server, tmp_path, monkeypatch):
+    cert, key = make_certificates(tmp_path)
+    port = free_port()
+    server = make_server(
+        f"--listen-client-urls=https://127.0.0.1:{port}",
+        f"--advertise-client-urls=https://127.0.0.1:{port}",
+        f"--listen-metrics-urls=http://127.0.0.1:{free_port()}",
+        f"--cert-file={cert}",
+        f"--key-file={key}",
+        f"--trusted-ca-file={cert}",
+        "--client-cert-auth",
+    )
+    server._process.start()  # it speaks TLS only: connecting is the wait
+    store = await connect(f"https://127.0.0.1:{port}", ca=cert, cert=cert, key=key)
+    start = await store.revision()
+    assert (await store.txn([Put(A, b"1")])).committed
+    assert len(await collect(store.watch(start), start + 1)) == 1
+    await store.close()
+    monkeypatch.setattr(backend, "_CONNECT_S", 1.0)
+    with pytest.raises(StoreUnavailableError):
+        await connect(f"https://127.0.0.1:{port}", ca=cert)
+
+
+async def test_users_and_a_token_that_expires(make_server):
+    server = make_server("--auth-token=simple", "--auth-token-ttl=1")
+    await server.start()
+    plain = await connect(server.endpoint)
+    call = plain._channel._channels[0].unary_unary
+    for path, request in (
+        ("UserAdd", b"\x0a\x04root\x12\x06secret"),
+        ("RoleAdd", b"\x0a\x04root"),
+        ("UserGrantRole", b"\x0a\x04root\x12\x04root"),
+        ("AuthEnable", b""),
+    ):
+        await call(f"/etcdserverpb.Auth/{path}")(request)
+    with pytest.raises(StoreUnavailableError, match=r"user name is empty.*credentials"):
+        await plain.get(A)
+    await plain.close()
+    store = await connect(server.endpoint, username="root", password="secret")
+    start = await store.revision()
+    store._channel._token = "expired.1"
+    assert (await store.txn([Put(A, b"1")])).committed
+    store._channel._token = "expired.1"
+    assert len(await collect(store.watch(start), start + 1)) == 1
     await store.close()
 
 
