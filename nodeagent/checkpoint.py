@@ -8,6 +8,8 @@
       cluster.json         {"clusterID", "epoch"}    the cluster it belongs to, the highest store epoch it has seen
       desired.json         line 1: sha256 of line 2; line 2: JSON list of Pods, claims and volumes. No Secrets: there is no key to seal
                            them with before the node-agent issue, and nothing of a Secret is written in the clear to a disk.
+      ended                one uid a line: Pods of ``desired.json`` whose end this node has reached, so that an agent that is killed
+                           before it writes the next set does not start them again
 
 Every file is 0600, replaced atomically and synced. A damaged ``desired.json`` is as good as none; a damaged identity stops the agent.
 """
@@ -46,6 +48,8 @@ class DataDirectory:
         self._lock: int | None = None
         self._mark: ClusterMark | None = None
         self._saved = b""
+        self._ended: set[str] = set()
+        """Uids in the file ``ended``: not to be loaded, not to be saved."""
 
     def open(self) -> None:
         """Make the directory and take its lock.
@@ -98,19 +102,40 @@ class DataDirectory:
             _write(self._root / "cluster.json", orjson.dumps({"clusterID": mark.cluster_id, "epoch": mark.epoch}))
             self._mark = mark
 
+    def mark_ended(self, pod_uid: str) -> None:
+        """Note, durably, that a Pod has ended here. Must come before the server is told: then nobody else will say so again."""
+        if pod_uid in self._ended:
+            return
+        handle = os.open(self._root / "ended", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(handle, pod_uid.encode() + b"\n")
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        self._ended.add(pod_uid)
+
     def save_desired(self, *groups: Iterable[meta.Object]) -> None:
-        """Write the last desired set, if it differs from what was written."""
-        body = orjson.dumps([obj.to_dict() for group in groups for obj in group])
+        """Write the last desired set without the Pods that have ended, if it differs from what was written."""
+        kept = [obj for group in groups for obj in group if obj.uid not in self._ended]
+        body = orjson.dumps([obj.to_dict() for obj in kept])
         if body != self._saved:
             _write(self._root / "desired.json", hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
             self._saved = body
+            # The set on disk has none of them any more. The uids stay in memory: a Pod whose end the server has not yet taken
+            # note of is still in the next set that is saved.
+            (self._root / "ended").unlink(missing_ok=True)
 
     def load_desired(self) -> list[meta.Object]:
-        """Return the last desired set; empty if there is none, or it is damaged."""
+        """Return the last desired set without the Pods that have ended; empty if there is none, or it is damaged."""
+        try:
+            self._ended = set((self._root / "ended").read_text(errors="replace").split())
+        except OSError:
+            self._ended = set()
         try:
             checksum, _, body = (self._root / "desired.json").read_bytes().partition(b"\n")
             if hashlib.sha256(body).hexdigest().encode() == checksum:
-                return [scheme.parse_object(document) for document in orjson.loads(body)]
+                found = [scheme.parse_object(document) for document in orjson.loads(body)]
+                return [obj for obj in found if obj.uid not in self._ended]
             logger.warning("the checksum of the last desired set is wrong, waiting for the server")
             return []
         except FileNotFoundError:

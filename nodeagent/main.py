@@ -109,6 +109,7 @@ class _Agent:
                 run_dir=str(config.run_directory(node_uid)),
             ),
             starts=asyncio.Semaphore(_STARTS),
+            mark_ended=data.mark_ended,
             volume_claims={},
         )
         self._supervisor = Supervisor(self._tools, Backoff(_RETRY, rng))

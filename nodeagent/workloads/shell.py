@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, assert_never
 
@@ -55,6 +56,8 @@ class Tools:
     node: spec.Node
     starts: asyncio.Semaphore
     """At most four starts at a time: more only lengthen the queue inside Docker (measured)."""
+    mark_ended: Callable[[str], None]
+    """Notes durably that a Pod has ended here, see ``nodeagent.checkpoint``."""
     volume_claims: dict[str, str]
     """Docker volume to the uid of the Pod that is about to mount it. Claimed without an await between look and claim."""
 
@@ -368,7 +371,7 @@ class PodWorker:
             self._tools.table.drop(container_id)
 
     async def _confirm(self, wanted: pod.Pod | None) -> None:
-        """Free what the Pod had, then tell the server; in this order, so that "gone" is never said too early."""
+        """Free what the Pod had, note its end on disk, then tell the server: "gone" is never said too early, nor forgotten."""
         tools = self._tools
         if wanted is None or any(volume.empty_dir is not None for volume in wanted.spec.volumes):
             for volume in await tools.runtime.volumes({base.LABEL_POD_UID: self.uid, base.LABEL_NODE: tools.node.uid}):
@@ -377,6 +380,7 @@ class PodWorker:
         tools.ports.free(self.uid)
         for volume in [volume for volume, holder in tools.volume_claims.items() if holder == self.uid]:
             del tools.volume_claims[volume]
+        tools.mark_ended(self.uid)
         if wanted is not None and wanted.metadata.deletion_timestamp is not None:
             try:
                 await tools.client.delete(pod.Pod, wanted.name, wanted.namespace, uid=self.uid, grace_period_s=0)

@@ -109,7 +109,7 @@ def spec_hash(wanted: pod.Pod) -> str:
 
 
 def container_name(wanted: pod.Pod, container: str, restarts: int) -> str:
-    """Return the container's name in Docker. The uid keeps it apart from another Pod of this name: of an earlier life, or another cluster."""
+    """Return the container's name in Docker. The uid tells it from another Pod of this name: of an earlier life, or a cluster."""
     return f"lattice_{wanted.namespace}_{wanted.name}_{container}_{wanted.uid[:8]}_{restarts}"
 
 

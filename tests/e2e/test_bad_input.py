@@ -96,8 +96,8 @@ async def test_without_docker_the_agent_waits_and_says_so(make_cluster, tmp_path
 
         async def not_ready() -> bool:
             found = await cluster.client.get(node.Node, cluster.name)
-            ready = next(c for c in found.status.conditions if c.type == "Ready")
-            return ready.status == "False" and "ocker" in ready.message
+            ready = [c for c in found.status.conditions if c.type == "Ready"]
+            return bool(ready) and ready[0].status == "False" and "ocker" in ready[0].message
 
         async def tried() -> bool:
             try:
