@@ -16,6 +16,8 @@ from controller.reconcilers.workload import naming, template
 from controller.reconcilers.workload.replicas import is_finished, is_ready, label_number
 from lattice.api import conditions, meta, names, pod, workload
 
+_CRASHES_UNTIL_FAILED = 3
+"""Ends of a container after which a Workload counts as Failed: one that comes back at once was restarted, no more."""
 _FAILED_REASONS = frozenset({"CrashLoopBackOff", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError", "ErrImageNeverPull"})
 """Waiting reasons after which a person should look: the agent goes on trying, and the phase follows when it succeeds."""
 
@@ -94,6 +96,8 @@ def explain(p: pod.Pod) -> tuple[str, str]:
         return "Scheduling", f"pod {p.name}: waiting for the scheduler"
     for container in p.status.container_statuses:
         waiting = container.state.waiting
+        if waiting is not None and waiting.reason == "CrashLoopBackOff" and container.restart_count < _CRASHES_UNTIL_FAILED - 1:
+            return "Restarting", f"pod {p.name}: its container ended and is started again"
         if waiting is not None and waiting.reason:
             return waiting.reason, f"pod {p.name}: {waiting.reason}" + (f": {waiting.message}" if waiting.message else "")
         ended = container.state.terminated

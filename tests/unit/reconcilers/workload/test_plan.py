@@ -333,9 +333,19 @@ def test_delete_policy_is_on_claim_and_secret_and_follows_the_spec() -> None:
     assert not world.claims["db-data-0"].metadata.owner_references
 
 
-@pytest.mark.parametrize(
-    ("waiting", "phase"), [("ErrImagePull", "Deploying"), ("ImagePullBackOff", "Failed"), ("CrashLoopBackOff", "Failed")]
-)
+@pytest.mark.parametrize(("restarts", "phase", "reason"), [(0, "Deploying", "Restarting"), (2, "Failed", "CrashLoopBackOff")])
+def test_a_container_that_ends_once_is_restarted_and_one_that_keeps_ending_has_failed(restarts: int, phase: str, reason: str) -> None:
+    world = World(make_workload())
+    world.step()
+    (name,) = world.pods
+    state = {"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "name": "main", "restartCount": restarts}
+    status = pod.PodStatus.model_validate({"phase": "Running", "containerStatuses": [state]})
+    world.change(name, spec=meta.changed(world.pods[name].spec, node_name="n1"), status=status)
+    plan = world.step()
+    assert (plan.status.phase, condition(plan, "Progressing").reason) == (phase, reason)
+
+
+@pytest.mark.parametrize(("waiting", "phase"), [("ErrImagePull", "Deploying"), ("ImagePullBackOff", "Failed")])
 def test_status_says_what_the_container_waits_for(waiting: str, phase: str) -> None:
     world = World(make_workload())
     world.step()
