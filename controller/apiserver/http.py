@@ -72,7 +72,7 @@ class HttpServer:
         except errors.ApiError as error:
             answer: ApiResponse | ApiStream = error_response(error)
             answer.headers.update(self._api.identity_headers())
-            response = self._whole(request, answer)
+            response = await self._whole(request, answer)
             response.force_close()
             return response
         query = dict(request.query)
@@ -85,7 +85,7 @@ class HttpServer:
                 return await self._stream(request, answer)
             finally:
                 answer.close()
-        return self._whole(request, answer)
+        return await self._whole(request, answer)
 
     @staticmethod
     async def _read(request: web.BaseRequest) -> bytes:
@@ -111,11 +111,11 @@ class HttpServer:
             **answer.headers,
         }
 
-    def _whole(self, request: web.BaseRequest, answer: ApiResponse | ApiStream) -> web.Response:
+    async def _whole(self, request: web.BaseRequest, answer: ApiResponse | ApiStream) -> web.Response:
         assert isinstance(answer, ApiResponse)
         headers, body = self._headers(answer), answer.body
         if len(body) > _GZIP_FROM_BYTES and "gzip" in request.headers.get("Accept-Encoding", ""):
-            body = gzip.compress(body, _GZIP_LEVEL, mtime=0)
+            body = await asyncio.to_thread(gzip.compress, body, _GZIP_LEVEL, mtime=0)  # a large list must not hold up the others
             headers["Content-Encoding"] = "gzip"
             headers["Vary"] = "Accept-Encoding"
         return web.Response(status=answer.status, body=body, headers=headers)
