@@ -1,8 +1,9 @@
 """The composition root of the control plane: the only place that wires its parts together.
 
 ``lattice server`` and ``python -m controller`` call :func:`run_server`. It starts, in this order: stores, API server (caches), HTTPS,
-kubeconfigs, then scheduler and reconcilers over an in-process client. On the embedded store this process is alone (the store's lock on
-the data directory sees to that); on etcd several may run, and a Lease elects the one that schedules and reconciles.
+kubeconfigs, then scheduler and reconcilers over an in-process client. A data directory has one process at a time. On the embedded store
+this process is therefore alone; on etcd several may run, each with its own directory, and a Lease elects the one that schedules and
+reconciles.
 
 It ends in the other order: controllers, watches, connections, stores; so nothing is written to a store that is closing. A crash in the
 controllers restarts them with fresh caches; the API goes on meanwhile.
@@ -14,7 +15,6 @@ import asyncio
 import logging
 import random
 import secrets
-import socket
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -26,6 +26,7 @@ from controller.apiserver.inprocess import InProcessTransport
 from controller.apiserver.request import User
 from controller.apiserver.server import ApiServer
 from controller.controllers import build_controllers
+from controller.datadirectory import DataDirectory
 from controller.settings import TOKENS_FILE, ServerConfig, ensure_tokens, token_of
 from controller.store import base
 from controller.store.opening import open_stores
@@ -62,10 +63,10 @@ async def run_server(
     """
     clock = clock or SystemClock()
     rng = random.Random(secrets.randbits(64))  # noqa: S311 - jitter and names of events, never secrets
-    config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    users = _load_users(config)
-    certificates = tls.ensure_certificates(config.data_dir / "tls", addresses=[config.host, config.advertised_host], clock=clock)
     async with AsyncExitStack() as stack:
+        directory = stack.enter_context(DataDirectory(config.data_dir))
+        users = _load_users(config)
+        certificates = tls.ensure_certificates(config.data_dir / "tls", addresses=[config.host, config.advertised_host], clock=clock)
         stores = await open_stores(config.store, clock)
         stack.push_async_callback(stores.close)
         api = ApiServer({"main": stores.main, "ephemeral": stores.ephemeral}, users, clock=clock)
@@ -83,7 +84,7 @@ async def run_server(
         _write_kubeconfigs(config, users, url=url, ca_pem=certificates.ca_pem)
         workers = TaskOwner("control-plane")
         stack.push_async_callback(workers.stop)
-        term = _Term(api, clock=clock, rng=rng, elected=config.store.kind == "etcd")
+        term = _Term(api, clock=clock, rng=rng, identity=directory.identity() if config.store.kind == "etcd" else None)
         workers.spawn(supervise(term.run, name="controllers", clock=clock, backoff=Backoff(_RESTART, rng)), name="controllers")
         await term.wait_started(stop)
         if ready is not None and not stop.is_set():
@@ -94,27 +95,26 @@ async def run_server(
 
 
 class _Term:
-    """Runs scheduler and reconcilers: always, or in the terms that this process is elected for."""
+    """Runs scheduler and reconcilers: always (``identity`` is ``None``), or in the terms that this identity is elected for."""
 
-    def __init__(self, api: ApiServer, *, clock: Clock, rng: random.Random, elected: bool) -> None:
+    def __init__(self, api: ApiServer, *, clock: Clock, rng: random.Random, identity: str | None) -> None:
         self._clock = clock
         self._rng = rng
-        self._elected = elected
+        self._identity = identity
         self._started = asyncio.Event()
         self._reconciler = _client(api, "reconciler")
         self._scheduler = _client(api, "scheduler")
 
     async def run(self) -> None:
         """Run until cancelled, or until a part fails."""
-        if not self._elected:
+        if self._identity is None:
             await self._lead()
             return
-        identity = f"{socket.gethostname()}-{secrets.token_hex(4)}"
         elector = LeaderElector(
             ClientLeases(self._reconciler),
             name=LEASE,
             namespace=names.NAMESPACE_SYSTEM,
-            identity=identity,
+            identity=self._identity,
             clock=self._clock,
             rng=self._rng,
         )
@@ -145,7 +145,14 @@ def _client(api: ApiServer, role: str) -> Client:
 
 def _load_users(config: ServerConfig) -> Mapping[str, User]:
     if config.token_file is not None:
-        return load_token_file(config.token_file)
+        users = load_token_file(config.token_file)
+        for name in config.nodes:
+            if token_of(users, name=f"{names.NODE_USER_PREFIX}{name}") is None:
+                raise errors.UsageError(
+                    f"{config.token_file} has no user for the node {name}; add a line: "
+                    f'TOKEN,{names.NODE_USER_PREFIX}{name},{names.NODE_USER_PREFIX}{name},"{names.GROUP_NODES}"'
+                )
+        return users
     path = config.data_dir / TOKENS_FILE
     ensure_tokens(path, config.nodes)
     return load_token_file(path)
@@ -178,12 +185,12 @@ async def restore_store(config: ServerConfig, data: bytes, *, overwrite: bool, c
     """
     from controller.apiserver import backup
 
-    config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    stores = await open_stores(config.store, clock or SystemClock())
-    try:
-        cluster = await backup.restore(stores.main, data, overwrite=overwrite)
-    except base.StoreError as error:
-        raise errors.UsageError(f"the backup could not be restored: {error}") from error
-    finally:
-        await stores.close()
+    with DataDirectory(config.data_dir):
+        stores = await open_stores(config.store, clock or SystemClock())
+        try:
+            cluster = await backup.restore(stores.main, data, overwrite=overwrite)
+        except base.StoreError as error:
+            raise errors.UsageError(f"the backup could not be restored: {error}") from error
+        finally:
+            await stores.close()
     return cluster.epoch

@@ -37,7 +37,7 @@ class ServerConfig:
     token_file: Path | None = None
     """Users; ``None``: an admin and ``nodes``, generated into the data directory."""
     nodes: tuple[str, ...] = ()
-    """Nodes that get a token and a kubeconfig ``node-<name>.kubeconfig`` in the data directory (without ``token_file`` only)."""
+    """Nodes that get a kubeconfig ``node-<name>.kubeconfig`` in the data directory; with ``token_file``, it has their tokens."""
     kubeconfig_out: Path | None = None
     """Where to write the admin's kubeconfig once the server listens."""
 

@@ -55,7 +55,8 @@ class DataDirectory:
         """Make the directory and take its lock.
 
         Raises:
-            errors.UsageError: another agent runs on it, or it cannot be written.
+            errors.InUseError: another agent runs on it.
+            errors.UsageError: it cannot be written.
         """
         try:
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -63,7 +64,7 @@ class DataDirectory:
             self._lock = os.open(self._root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise errors.UsageError(f"another agent runs on the data directory {self._root}: stop it, or use another --data-dir") from error
+            raise errors.InUseError(f"another agent runs on the data directory {self._root}: stop it, or use another --data-dir") from error
         except OSError as error:
             raise errors.UsageError(f"cannot use the data directory {self._root}: {error.strerror}") from error
 

@@ -26,6 +26,7 @@ leave the client package: they become :class:`UnavailableError`.
     ├── UnavailableError              no answer: connection refused, reset, TLS failure, deadline
     ├── StalledError                  a reconciler gives up until the user acts (reason, message)
     └── UsageError                    the command line or a file was wrong; the message says what to do
+        └── InUseError                another process has the data directory; it may be ending at this moment
 """
 
 from __future__ import annotations
@@ -265,6 +266,10 @@ class StalledError(LatticeError):
 
 class UsageError(LatticeError):
     """A command line, a manifest or a settings file was wrong; the message says what to do."""
+
+
+class InUseError(UsageError):
+    """Another process has the data directory open. It may be ending at this moment: who restarts a program tries again for some seconds."""
 
 
 _BY_CODE_AND_REASON: dict[tuple[int, str], type[ApiError]] = {

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 
 from lattice.api import errors
+from lattice.cli.exits import EXIT_IN_USE, EXIT_USAGE
 from lattice.machinery.backoff import Backoff, BackoffPolicy
 from lattice.machinery.clock import Clock
 from lattice.machinery.tasks import TaskOwner
@@ -24,8 +25,9 @@ logger = logging.getLogger(__name__)
 _RESTART = BackoffPolicy(base_s=0.2, cap_s=10.0)
 _HEALTHY_AFTER_S = 30.0
 _STOP_TIMEOUT_S = 20.0
-_USAGE = 2
-"""Exit code of a child whose command line or settings are wrong: a restart cannot help."""
+_IN_USE_FOR_S = 20.0
+"""How long a data directory may stay in use by somebody else: as long as a predecessor, whose parent was killed, takes to end."""
+LATTICE = (sys.executable, "-m", "lattice.cli.main")
 
 
 class Child:
@@ -35,11 +37,12 @@ class Child:
         name: for the log.
         arguments: of ``lattice``.
         clock: measures and waits.
+        program: what is run with the arguments.
     """
 
-    def __init__(self, name: str, arguments: Sequence[str], clock: Clock) -> None:
+    def __init__(self, name: str, arguments: Sequence[str], clock: Clock, *, program: Sequence[str] = LATTICE) -> None:
         self.name = name
-        self._argv = (sys.executable, "-m", "lattice.cli.main", *arguments, "--stop-on-eof")
+        self._argv = (*program, *arguments, "--stop-on-eof")
         self._clock = clock
         self._process: asyncio.subprocess.Process | None = None
         self._tasks = TaskOwner(f"child.{name}")
@@ -76,11 +79,16 @@ class Child:
 
     async def _keep(self) -> None:
         backoff = Backoff(_RESTART, random.Random())  # noqa: S311 - spreads restarts, guards nothing
+        in_use_since_s: float | None = None
         while True:
             started_s = self._clock.monotonic()
             assert self._process is not None
             code = await self._process.wait()
-            if code == _USAGE:
+            if code != EXIT_IN_USE:
+                in_use_since_s = None
+            elif in_use_since_s is None:
+                in_use_since_s = started_s
+            if code == EXIT_USAGE or (in_use_since_s is not None and self._clock.monotonic() - in_use_since_s > _IN_USE_FOR_S):
                 self.failed.set()
                 return
             if self._clock.monotonic() - started_s > _HEALTHY_AFTER_S:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 import click
+import orjson
 
 from lattice.api import errors, meta, workload
 from lattice.cli import kinds, manifests, progress
@@ -17,6 +18,7 @@ Target: TypeAlias = tuple[type[meta.Object], str, str | None]
 @click.command("delete")
 @click.argument("what", nargs=-1)
 @click.option("-f", "--filename", "files", multiple=True, metavar="FILE|DIR|-", help="Delete what these manifests name.")
+@click.option("-l", "--selector", default="", help="Delete those of a KIND with these labels, such as app=web.")
 @click.option("--wait/--no-wait", default=True, help="Wait until they are gone (default).")
 @click.option("--timeout", "timeout_s", type=click.FloatRange(min=0), default=120.0, show_default=True, help="Seconds to wait for each.")
 @click.option("--grace-period", "grace_s", type=click.IntRange(min=0), help="Seconds from the stop signal to SIGKILL.")
@@ -26,6 +28,7 @@ Target: TypeAlias = tuple[type[meta.Object], str, str | None]
 def command(
     what: tuple[str, ...],
     files: tuple[str, ...],
+    selector: str,
     wait: bool,
     timeout_s: float,
     grace_s: int | None,
@@ -33,22 +36,38 @@ def command(
     ignore_not_found: bool,
     connection: Connection,
 ) -> None:
-    """Delete objects: KIND NAME..., KIND/NAME..., or those of manifests. Waits until they are gone."""
+    """Delete objects: KIND NAME..., KIND/NAME..., KIND -l SELECTOR, or those of manifests. Waits until they are gone."""
     if bool(what) == bool(files):
         raise errors.UsageError("say what to delete: either KIND NAME, or -f FILE")
     if force and grace_s:
         raise errors.UsageError("--force means a grace period of 0; leave --grace-period out")
+    wanted = kinds.parse(what) if what else []
+    if selector and (not wanted or any(name is not None for _, name in wanted)):
+        raise errors.UsageError("-l selects among all objects of a KIND; leave names and -f out")
+    for kind, name in wanted:
+        if name is None and not selector:
+            raise errors.UsageError(f"say which {kind.PLURAL} to delete: {kind.KIND.lower()} NAME, or select some with -l")
     grace_s = 0 if force else grace_s
-    missing = run_async(_delete(what, files, connection, grace_s, timeout_s if wait else None))
+    missing = run_async(_delete(wanted, files, selector, connection, grace_s, timeout_s if wait else None))
     if missing and not ignore_not_found:
         raise errors.NotFoundError(f"not found: {', '.join(missing)}")
 
 
 async def _delete(
-    what: tuple[str, ...], files: tuple[str, ...], connection: Connection, grace_s: int | None, timeout_s: float | None
+    wanted: list[tuple[type[meta.Object], str | None]],
+    files: tuple[str, ...],
+    selector: str,
+    connection: Connection,
+    grace_s: int | None,
+    timeout_s: float | None,
 ) -> list[str]:
     async with connection.client() as (client, namespace):
-        targets = _targets(what, files, namespace)
+        if selector:
+            targets = [target for kind, _ in wanted for target in await _select(client, kind, namespace, selector)]
+            if not targets:
+                click.echo("No objects found.", err=True)
+        else:
+            targets = _targets(wanted, files, namespace)
         missing, waiting = [], []
         for target in targets:
             uid = await _ask(client, target, grace_s)
@@ -66,15 +85,16 @@ async def _delete(
         return missing
 
 
-def _targets(what: tuple[str, ...], files: tuple[str, ...], namespace: str) -> list[Target]:
+def _targets(wanted: list[tuple[type[meta.Object], str | None]], files: tuple[str, ...], namespace: str) -> list[Target]:
     if files:
         return [(each.kind, each.name, each.namespace(namespace)) for each in reversed(manifests.read(files))]
-    targets: list[Target] = []
-    for kind, name in kinds.parse(what):
-        if name is None:
-            raise errors.UsageError(f"say which {kind.PLURAL} to delete: {kind.KIND.lower()} NAME")
-        targets.append((kind, name, namespace if kind.NAMESPACED else None))
-    return targets
+    return [(kind, name, namespace if kind.NAMESPACED else None) for kind, name in wanted if name is not None]
+
+
+async def _select(client: Client, kind: type[meta.Object], namespace: str, selector: str) -> list[Target]:
+    where = namespace if kind.NAMESPACED else None
+    listing = await client.list_raw(kind, where, label_selector=selector)
+    return [(kind, str(orjson.loads(item)["metadata"]["name"]), where) for item in listing.items]
 
 
 async def _ask(client: Client, target: Target, grace_s: int | None) -> str | None:

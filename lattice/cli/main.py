@@ -7,6 +7,7 @@
 1     it failed: the server refused, did not answer, or a wait ran out
 2     usage: the command line, a manifest or a kubeconfig is wrong
 3     the object, or one of them, does not exist
+4     another process has the data directory
 130   interrupted (Ctrl-C)
 ====  ==========================================================================
 """
@@ -22,6 +23,7 @@ from typing import Any, Final
 import click
 
 from lattice.api import errors
+from lattice.cli.exits import EXIT_IN_USE, EXIT_USAGE
 from lattice.cli.options import Connection
 from lattice.version import VERSION
 
@@ -99,8 +101,10 @@ def main(*prefix: str) -> None:
 
 def _exit_code(error: errors.LatticeError) -> int:
     match error:
+        case errors.InUseError():
+            return EXIT_IN_USE
         case errors.UsageError():
-            return 2
+            return EXIT_USAGE
         case errors.NotFoundError():
             return 3
         case _:

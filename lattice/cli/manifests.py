@@ -89,6 +89,11 @@ def _manifest(where: str, data: Any) -> Manifest:
     if kind is None:
         raise errors.UsageError(f'{where}: there is no kind "{data["kind"]}" in version "{data["apiVersion"]}"; see `lattice get --help`')
     metadata = data.get("metadata")
+    if isinstance(metadata, dict) and metadata.get("generateName") and not metadata.get("name"):
+        raise errors.UsageError(
+            f"{where}: a {kind.KIND} has metadata.generateName, so it would be another object each time; "
+            "give it a metadata.name, or make it once with `kubectl create`"
+        )
     if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str) or not metadata["name"]:
         raise errors.UsageError(f"{where}: a {kind.KIND} needs metadata.name")
     return Manifest(where, kind, data)

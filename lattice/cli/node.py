@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
@@ -12,6 +15,35 @@ from lattice.api import errors
 from lattice.cli import logs
 from lattice.cli.options import run_daemon
 from lattice.cli.server import default_node_name
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_OFFER_OPTIONS = (
+    click.option("--cpu", help="Offered cores, such as 2 or 1500m; default all."),
+    click.option("--memory", help="Offered memory, such as 4Gi; default all."),
+    click.option("--disk", help="Offered disk, such as 50Gi; default what is free."),
+    click.option("--max-pods", type=click.IntRange(min=0), default=110, show_default=True, help="Most Pods at once."),
+    click.option("--port-range", metavar="FIRST-LAST", help="Automatic host ports, such as 30000-32767."),
+)
+
+
+def offer_options(function: F) -> F:
+    """Add the options of what a node offers; the function gets them as ``offer``, a dict for :func:`offer_flags` or the agent."""
+    names = ("cpu", "memory", "disk", "max_pods", "port_range")
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, offer={name: kwargs.pop(name) for name in names}, **kwargs)
+
+    decorated: Any = wrapper
+    for option in reversed(_OFFER_OPTIONS):
+        decorated = option(decorated)
+    return decorated  # type: ignore[no-any-return]
+
+
+def offer_flags(offer: dict[str, Any]) -> Sequence[str]:
+    """Return the command line that says the same."""
+    return [f"--{name.replace('_', '-')}={value}" for name, value in offer.items() if value is not None]
 
 
 @click.command("node")
@@ -23,11 +55,7 @@ from lattice.cli.server import default_node_name
 @click.option(
     "--data-dir", type=click.Path(path_type=Path, file_okay=False), required=True, help="The node's identity and last desired state."
 )
-@click.option("--cpu", help="Offered cores, such as 2 or 1500m; default all.")
-@click.option("--memory", help="Offered memory, such as 4Gi; default all.")
-@click.option("--disk", help="Offered disk, such as 50Gi; default what is free.")
-@click.option("--max-pods", type=click.IntRange(min=0), default=110, show_default=True, help="Most Pods at once.")
-@click.option("--port-range", metavar="FIRST-LAST", help="Automatic host ports, such as 30000-32767.")
+@offer_options
 @click.option("-v", "--verbose", is_flag=True, help="Log more.")
 @click.option("--stop-on-eof", is_flag=True, hidden=True)
 def command(
@@ -35,11 +63,7 @@ def command(
     name: str | None,
     docker_host: str | None,
     data_dir: Path,
-    cpu: str | None,
-    memory: str | None,
-    disk: str | None,
-    max_pods: int,
-    port_range: str | None,
+    offer: dict[str, Any],
     verbose: bool,
     stop_on_eof: bool,
 ) -> None:
@@ -53,6 +77,7 @@ def command(
         from nodeagent.ports.plan import parse_range
     except ImportError as error:
         raise errors.UsageError(f"the agent is not installed ({error}); install it with: pip install 'lattice-fleet[node]'") from error
+    port_range = offer.pop("port_range")
     try:
         ports = parse_range(port_range) if port_range else None
     except ValueError as error:
@@ -62,11 +87,8 @@ def command(
         name=name or default_node_name(),
         docker_host=docker_host or os.environ.get("DOCKER_HOST"),
         data_dir=data_dir.resolve(),
-        cpu=cpu,
-        memory=memory,
-        disk=disk,
-        max_pods=max_pods,
         port_range=ports,
+        **offer,
     )
     logs.configure(verbose=verbose)
 

@@ -106,7 +106,7 @@ def default_node_name() -> str:
     "--token-file", type=_FILE, help='Users, one a line: token,user,uid,"group1,group2". Default: generated into the data directory.'
 )
 @click.option(
-    "--node", "nodes", multiple=True, metavar="NAME", help="Make a token and DIR/node-NAME.kubeconfig for this node (several times)."
+    "--node", "nodes", multiple=True, metavar="NAME", help="Write DIR/node-NAME.kubeconfig for this node, with its token (several times)."
 )
 @click.option("--kubeconfig-out", type=_FILE, help="Write the admin's kubeconfig here.")
 @store_options
@@ -127,8 +127,6 @@ def command(
 
     Ready when it prints so, and /readyz answers ok. SIGTERM ends it in order.
     """
-    if token_file is not None and nodes:
-        raise errors.UsageError("--node makes tokens of its own, so it cannot be used with --token-file; add the node to that file")
     config = make_config(
         data_dir.resolve(), listen, store_settings, advertise=advertise, token_file=token_file, nodes=nodes, kubeconfig_out=kubeconfig_out
     )

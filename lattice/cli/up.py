@@ -14,6 +14,7 @@ import click
 from lattice.api import errors
 from lattice.cli import logs
 from lattice.cli.children import Child
+from lattice.cli.node import offer_flags, offer_options
 from lattice.cli.options import run_daemon
 from lattice.cli.server import default_node_name, make_config, parse_listen, store_options
 from lattice.client import base, kubeconfig
@@ -38,10 +39,23 @@ def default_data_dir() -> Path:
 )
 @click.option("--docker-host", help="Docker engine; default $DOCKER_HOST, then unix:///var/run/docker.sock.")
 @click.option("--name", help="Name of this machine's Node; default its host name.")
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help='Users, one a line: token,user,uid,"group1,group2"; an admin and this node among them. Default: generated.',
+)
+@offer_options
 @store_options
 @click.option("-v", "--verbose", is_flag=True, help="Log more.")
 def command(
-    data_dir: Path | None, listen: str, docker_host: str | None, name: str | None, store_settings: dict[str, Any], verbose: bool
+    data_dir: Path | None,
+    listen: str,
+    docker_host: str | None,
+    name: str | None,
+    token_file: Path | None,
+    offer: dict[str, Any],
+    store_settings: dict[str, Any],
+    verbose: bool,
 ) -> None:
     """Run control plane and agent on this machine.
 
@@ -60,7 +74,10 @@ def command(
     for flag, value in store_settings.items():
         if value:
             server_flags += [f"--{flag.replace('_', '-')}", str(value)]
+    if token_file is not None:
+        server_flags += ["--token-file", str(token_file.resolve())]
     node_flags = ["node", "--kubeconfig", str(directory / f"node-{node}.kubeconfig"), "--name", node, "--data-dir", str(directory / "node")]
+    node_flags += offer_flags(offer)
     if docker_host:
         node_flags += ["--docker-host", docker_host]
 

@@ -104,8 +104,8 @@ class LeaderElector:
         leases: reads and writes.
         name: of the lease.
         namespace: of the lease.
-        identity: of this candidate, unique to this *process* (a name and a random part): who finds its own identity takes the lease at
-            once.
+        identity: of this candidate, never that of another one that may live: who finds its own identity takes the lease at once. It may
+            outlive the process (then a killed leader leads again at once), if something proves that the process before has ended: a lock.
         clock: measures and waits.
         rng: for jitter.
         settings: see :class:`ElectionSettings`.

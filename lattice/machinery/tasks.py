@@ -68,9 +68,7 @@ class TaskOwner:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None) -> None:
         await self.stop()
 
     def _reap(self, task: asyncio.Task[Any]) -> None:
@@ -137,9 +135,7 @@ class TimeLimit:
             self._watcher = asyncio.create_task(self._watch(self._limit_s))  # noqa: TID251 - this is the one place
         return self
 
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None) -> None:
         if self._watcher is not None:
             self._watcher.cancel()
         await self._timeout.__aexit__(exc_type, exc, traceback)

@@ -25,6 +25,9 @@ from lattice.cli.server import parse_listen
         (["server", "--data-dir", "d", "--etcd-endpoints", "a:1"], 2, "add --store etcd"),
         (["nonsense"], 2, "nonsense"),
         (["restore", "absent", "--data-dir", "d"], 2, "cannot read the backup"),
+        (["delete", "pod", "a", "-l", "app=web"], 2, "-l selects among all"),
+        (["delete", "-f", "absent.yaml", "-l", "app=web"], 2, "-l selects among all"),
+        (["delete", "pods"], 2, "or select some with -l"),
     ],
 )
 def test_a_wrong_command_line_is_explained(arguments, code, sentence, tmp_path: Path, monkeypatch, capsys) -> None:
@@ -70,6 +73,7 @@ def test_words_that_name_nothing(words) -> None:
         ("- a", "needs apiVersion and kind"),
         ("apiVersion: v1\nkind: Gadget", 'no kind "Gadget"'),
         ("apiVersion: v1\nkind: Pod", "needs metadata.name"),
+        ("apiVersion: v1\nkind: Pod\nmetadata: {generateName: a-}", "give it a metadata.name"),
         ("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n---\nx", "document 2"),
     ],
 )
