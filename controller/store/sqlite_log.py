@@ -1,4 +1,4 @@
-"""The log in SQLite: schema and statements, synchronous, for one connection at a time. Used by ``sqlite.py`` alone.
+"""The log in SQLite: schema and statements, synchronous, for one connection. Used by ``sqlite.py`` (reads) and ``sqlite_writer.py``.
 
     log(id, revision, key, value, create_revision, prev_revision, expires_at)   one row for each change; value NULL: a deletion
     meta(name, value)                                                           compacted, swept: see below
@@ -17,7 +17,7 @@ import os
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from controller.store import base
 
@@ -45,13 +45,20 @@ _INSERT: Final = "INSERT INTO log (revision, key, value, create_revision, prev_r
 _HISTORY: Final = """
 SELECT l.revision, l.key, l.value, l.create_revision, l.prev_revision, p.value, p.create_revision
 FROM log l LEFT JOIN log p ON l.prev_revision > 0 AND p.key = l.key AND p.revision = l.prev_revision
-WHERE l.revision > ? ORDER BY l.revision, l.id LIMIT ?
+WHERE l.revision > ? ORDER BY l.revision, l.id
 """
 _LIST: Final = """
 SELECT l.key, l.value, l.revision, l.create_revision FROM log l
 WHERE l.key > ? AND l.key >= ? AND l.key < ? AND l.revision <= ? AND l.value IS NOT NULL
   AND NOT EXISTS (SELECT 1 FROM log n WHERE n.key = l.key AND n.revision > l.revision AND n.revision <= ?)
 ORDER BY l.key LIMIT ?
+"""
+_SLICE_END: Final = "SELECT revision FROM log WHERE revision > ? AND revision <= ? ORDER BY revision LIMIT 1 OFFSET ?"
+_DROP_SUPERSEDED: Final = """
+DELETE FROM log WHERE id IN (
+    SELECT p.id FROM log l CROSS JOIN log p
+    WHERE l.revision > ? AND l.revision <= ? AND l.prev_revision > 0 AND p.key = l.key AND p.revision = l.prev_revision
+)
 """
 
 _ELSEWHERE: Final = frozenset(
@@ -177,24 +184,26 @@ def forget_expiry(db: sqlite3.Connection, deletion: base.Delete) -> None:
     db.execute("UPDATE log SET expires_at = NULL WHERE key = ? AND revision = ?", (deletion.key, deletion.expected))
 
 
-def history(db: sqlite3.Connection, after: base.Revision, limit: int) -> base.WatchBatch | None:
-    """Return the next events after a revision, whole revisions only (``limit`` is far above a transaction's size), or ``None``.
+def history(db: sqlite3.Connection, after: base.Revision, limit: int, limit_bytes: int) -> base.WatchBatch | None:
+    """Return the next events after a revision, or ``None``: whole revisions, at least one, and about as much as the limits say.
 
     Raises:
         base.CompactedError: they are not all there any more.
     """
+    rows: list[tuple[Any, ...]] = []
+    size_bytes = 0
     db.execute("BEGIN")
     try:
         compacted = compacted_revision(db)
         if after < compacted:
             raise base.CompactedError(compacted)
-        rows = db.execute(_HISTORY, (after, limit)).fetchall()
+        for row in db.execute(_HISTORY, (after,)):
+            if (len(rows) >= limit or size_bytes >= limit_bytes) and row[0] != rows[-1][0]:
+                break
+            rows.append(row)
+            size_bytes += len(row[2] or b"") + len(row[5] or b"")
     finally:
         db.execute("COMMIT")
-    if len(rows) == limit:
-        last = rows[-1][0]
-        while rows and rows[-1][0] == last:
-            rows.pop()
     if not rows:
         return None
     events = []
@@ -237,28 +246,27 @@ def mark_compacted(db: sqlite3.Connection, revision: base.Revision) -> None:
     db.execute("UPDATE meta SET value = max(value, ?) WHERE name = 'compacted'", (target,))
 
 
+def skip_to(db: sqlite3.Connection, revision: base.Revision) -> None:
+    """Let the next write have a revision above ``revision``; never goes back. History at or below it is incomplete from now on."""
+    if revision > present_revision(db):
+        db.execute("UPDATE meta SET value = ? WHERE name = 'compacted'", (revision,))
+
+
 def sweep(db: sqlite3.Connection, rows: int) -> bool:
     """Drop the rows that one further slice of revisions supersedes. Return whether more is left to do.
 
     Args:
         db: inside an open transaction.
-        rows: about how many log rows to look at.
+        rows: about how many log rows to look at: whole revisions.
     """
     compacted, swept = _meta(db, "compacted"), _meta(db, "swept")
     if swept >= compacted:
         return False
-    found = db.execute(
-        "SELECT id, revision, key, value IS NULL, prev_revision FROM log WHERE revision > ? AND revision <= ? ORDER BY revision LIMIT ?",
-        (swept, compacted, rows),
-    ).fetchall()
-    end = found[-1][1] if len(found) == rows else compacted
-    for row_id, _revision, key, is_deletion, superseded in found:
-        if superseded:
-            db.execute("DELETE FROM log WHERE key = ? AND revision = ?", (key, superseded))
-        if is_deletion:
-            db.execute("DELETE FROM log WHERE id = ?", (row_id,))
-    # Rows of the last revision that did not fit into this slice are looked at again: dropping is idempotent.
-    end = end - 1 if len(found) == rows and end - 1 > swept else end
+    # Few statements, each over all rows of the slice: between two of them the thread must win back the GIL.
+    last = db.execute(_SLICE_END, (swept, compacted, rows - 1)).fetchone()
+    end = compacted if last is None else last[0]
+    db.execute(_DROP_SUPERSEDED, (swept, end))
+    db.execute("DELETE FROM log WHERE revision > ? AND revision <= ? AND value IS NULL", (swept, end))
     db.execute("UPDATE meta SET value = ? WHERE name = 'swept'", (end,))
     return bool(end < compacted)
 

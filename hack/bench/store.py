@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""How fast the store's two back ends are: create, update (CAS) and transactions of 100, at 1, 32 and 256 writers.
+"""How fast the store's two back ends are: create, update (CAS) and transactions of 100, at 1, 32 and 256 writers; and beside a busy event loop.
 
     python hack/bench/store.py [--seconds 1.0] [--rounds 2] [--directory DIR] [--output hack/bench/results/store.md]
 
@@ -55,10 +55,25 @@ CASES: tuple[tuple[str, Work, tuple[int, ...]], ...] = (
     ("read, then update by CAS", update, WRITERS),
     ("transaction of 100 (keys/s)", batch, (1, 8)),
 )
+BUSY_CASES = tuple((f"create, loop busy {busy_us} µs a turn", busy_us) for busy_us in BUSY_US)
 
 
-async def measure(store: base.Store, work: Work, writers: int, seconds: float, label: str) -> tuple[float, list[float]]:
+BUSY_US = (200, 1000)
+BUSY_WRITERS = (1, 32)
+
+
+async def burn(busy_us: int) -> None:
+    """Take so much CPU in each turn of the event loop: what an API server under load does to the store that shares its loop."""
+    while True:
+        end = time.perf_counter() + busy_us / 1e6
+        while time.perf_counter() < end:
+            pass
+        await asyncio.sleep(0)
+
+
+async def measure(store: base.Store, work: Work, writers: int, seconds: float, label: str, busy_us: int = 0) -> tuple[float, list[float]]:
     """Return keys per second, and the latency of each operation in milliseconds."""
+    burner = asyncio.create_task(burn(busy_us)) if busy_us else None
     done, latencies = 0, []
     started = time.perf_counter()
     end = started + seconds
@@ -75,7 +90,10 @@ async def measure(store: base.Store, work: Work, writers: int, seconds: float, l
     async with asyncio.TaskGroup() as group:
         for index in range(writers):
             group.create_task(writer(index))
-    return done / (time.perf_counter() - started), latencies
+    elapsed = time.perf_counter() - started
+    if burner is not None:
+        burner.cancel()
+    return done / elapsed, latencies
 
 
 def disk_limit(directory: Path, seconds: float) -> tuple[float, float]:
@@ -113,6 +131,13 @@ async def run(arguments: argparse.Namespace, directory: Path) -> str:
                         rate, latencies = await measure(stores[kind], work, writers, arguments.seconds, label)
                         rates.setdefault((name, writers, kind), []).append(rate)
                         times.setdefault((name, writers, kind), []).extend(latencies)
+            for name, busy_us in BUSY_CASES:
+                for writers in BUSY_WRITERS:
+                    for kind in sorted(stores, reverse=bool(round_ % 2)):
+                        label = f"{round_}-busy-{busy_us}-{writers}"
+                        rate, latencies = await measure(stores[kind], create, writers, arguments.seconds, label, busy_us)
+                        rates.setdefault((name, writers, kind), []).append(rate)
+                        times.setdefault((name, writers, kind), []).extend(latencies)
     finally:
         for store in stores.values():
             await store.close()
@@ -128,15 +153,18 @@ async def run(arguments: argparse.Namespace, directory: Path) -> str:
         f"The disk in the same run: {syncs:,.0f} fdatasync/s of 1 KiB, median {sync_ms:.2f} ms. On a slower disk a lone writer falls to "
         "about that rate with either back end; only many writers at once gain from group commit.",
         "",
-        "| operation | writers | " + " | ".join(f"{kind} /s | p50 ms | p99 ms" for kind in stores) + " | ratio |",
-        "|---|---:|" + "---:|" * (3 * len(stores) + 1),
+        "| operation | writers | " + " | ".join(f"{kind} /s | p50 ms | p99 ms | worst ms" for kind in stores) + " | ratio |",
+        "|---|---:|" + "---:|" * (4 * len(stores) + 1),
     ]
-    for name, _, counts in CASES:
+    rows = [(name, counts) for name, _, counts in CASES] + [(name, BUSY_WRITERS) for name, _ in BUSY_CASES]
+    for name, counts in rows:
         for writers in counts:
             cells = []
             for kind in stores:
                 cut = statistics.quantiles(times[name, writers, kind], n=100)
-                cells.append(f"{statistics.median(rates[name, writers, kind]):,.0f} | {cut[49]:.2f} | {cut[98]:.1f}")
+                cells.append(
+                    f"{statistics.median(rates[name, writers, kind]):,.0f} | {cut[49]:.2f} | {cut[98]:.1f} | {max(times[name, writers, kind]):.0f}"
+                )
             medians = [statistics.median(rates[name, writers, kind]) for kind in stores]
             lines.append(f"| {name} | {writers} | " + " | ".join(cells) + f" | {medians[0] / medians[-1]:.1f} |")
     return "\n".join(lines) + "\n"

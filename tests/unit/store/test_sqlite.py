@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 import pytest
 
-from controller.store import sqlite, sqlite_log
+from controller.store import sqlite, sqlite_log, sqlite_writer
 from controller.store.base import (
     NO_REVISION,
     CompactedError,
@@ -105,14 +105,14 @@ async def test_a_directory_that_cannot_be_made_is_told(tmp_path):
 
 async def test_writers_that_wait_share_one_commit(path, monkeypatch):
     commits = 0
-    group = sqlite.SqliteStore._commit_group
+    group = sqlite_writer.Writer._fill
 
     def counted(self, writes):
         nonlocal commits
         commits += 1
         group(self, writes)
 
-    monkeypatch.setattr(sqlite.SqliteStore, "_commit_group", counted)
+    monkeypatch.setattr(sqlite_writer.Writer, "_fill", counted)
     store = await sqlite.open_sqlite(path)
     results = await asyncio.gather(*(store.txn([Put(f"/k/{number}", b"")]) for number in range(300)))
     await store.close()
