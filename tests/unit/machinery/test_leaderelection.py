@@ -131,6 +131,20 @@ def server() -> LeaseServer:
     return LeaseServer()
 
 
+async def test_a_killed_leader_that_comes_back_under_its_identity_leads_at_once(server: LeaseServer, clock: FakeClock) -> None:
+    killed, other, restarted = Candidate("a", server, clock), Candidate("b", server, clock), Candidate("a", server, clock)
+    async with running(killed, other):
+        await clock.advance(0)
+        assert killed.working
+        killed.line.stuck = True  # nothing of it reaches the server any more, the release neither
+    assert server.holder == "a"
+    async with running(other, restarted):
+        await clock.advance(0)
+        assert restarted.working
+        assert not other.working
+    assert server.get().spec.lease_transitions == 0
+
+
 async def test_the_first_candidate_leads_and_renews(server: LeaseServer, clock: FakeClock) -> None:
     a = Candidate("a", server, clock)
     async with running(a):
