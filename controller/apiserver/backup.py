@@ -122,7 +122,7 @@ async def restore(store: store_base.Store, data: bytes, *, overwrite: bool = Fal
     present = await store.list(PREFIX)
     if present.records and not overwrite:
         raise errors.UsageError(
-            f"the store already holds {len(present.records)} records; restore into an empty one, or say --overwrite to replace them"
+            f"the store already holds {len(present.records)} records; restore into an empty one, or say --replace to replace them"
         )
     record = await store.get(META_CLUSTER)
     target_epoch = bootstrap.parse_cluster(record.value).epoch if record is not None else 0

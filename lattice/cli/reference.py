@@ -10,7 +10,7 @@ import click
 from lattice.cli.main import VERBS, cli
 
 TARGET = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
-_CODES = "0 done; 1 failed; 2 usage (command line, manifest, kubeconfig); 3 not found; 130 interrupted"
+_CODES = "0 done; 1 failed; 2 usage (command line, manifest, kubeconfig); 3 not found; 4 data directory in use; 130 interrupted"
 
 
 def render() -> str:

@@ -110,15 +110,26 @@ class HttpTransport:
     async def stream(self, request: base.Request) -> AsyncGenerator[bytes]:
         """See :class:`~lattice.client.base.Transport`."""
         with reasons.translated(request, self.server):
+            async with aclosing(self.download(request)) as chunks, aclosing(split_lines(chunks)) as lines:
+                async for line in lines:
+                    yield line
+
+    async def download(self, request: base.Request) -> AsyncGenerator[bytes]:
+        """Send a request and yield the answer in pieces as they come, of any size in all. Close the generator to stop.
+
+        Raises:
+            errors.ApiError: the answer is not a 2xx.
+            errors.UnavailableError: no answer, or it broke off.
+        """
+        with reasons.translated(request, self.server):
             async with asyncio.timeout(request.timeout_s or HEAD_TIMEOUT_S) as deadline, self._answer(request) as answer:
                 if not 200 <= answer.status < 300:
                     body = await answer.content.read(1024 * 1024)
                     raise parse_error(base.Response(answer.status, self._last_headers, body))
                 if request.timeout_s is None:
                     deadline.reschedule(None)
-                async with aclosing(split_lines(answer.content.iter_any())) as lines:
-                    async for line in lines:
-                        yield line
+                async for chunk in answer.content.iter_any():
+                    yield chunk
 
     async def headers(self) -> Mapping[str, str]:
         """See :class:`~lattice.client.base.Transport`."""
