@@ -1,22 +1,21 @@
 """The control plane's data directory: one process at a time, and who that process is.
 
-``main.py`` opens it before anything else, on both stores. The lock is a ``flock``: the kernel gives it back when the process ends, however
-it ends. What it guarantees is what the identity needs: of two processes that present the same identity at the election, the other one is
-dead. So a control plane that was killed takes its own lease back at once, instead of waiting until it expires.
+``main.py`` opens it before anything else, on both stores. The kernel gives the lock back when the process ends, however it ends. What it
+guarantees is what the identity needs: of two processes that present the same identity at the election, the other one is dead.
+So a control plane that was killed takes its own lease back at once, instead of waiting until it expires.
 
 The embedded store has locks of its own beside its files; they also keep ``lattice restore`` of another version out.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
 import socket
 import uuid
 from pathlib import Path
 from types import TracebackType
 
 from lattice.api import errors
+from lattice.machinery.filelock import FileLock
 
 LOCK_FILE = "server.lock"
 IDENTITY_FILE = "server-id"
@@ -31,7 +30,7 @@ class DataDirectory:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._lock: int | None = None
+        self._lock = FileLock(root / LOCK_FILE)
 
     def __enter__(self) -> DataDirectory:
         """Make the directory and take its lock.
@@ -42,21 +41,18 @@ class DataDirectory:
         """
         try:
             self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lock = os.open(self._root / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock.__enter__()
         except BlockingIOError as error:
-            self._close()
             raise errors.InUseError(
                 f"another control plane runs on the data directory {self._root}: stop it, or use another --data-dir"
             ) from error
         except OSError as error:
-            self._close()
             raise errors.UsageError(f"cannot use the data directory {self._root}: {error.strerror}") from error
         return self
 
     def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None) -> None:
         """Give the lock back."""
-        self._close()
+        self._lock.__exit__(exc_type, exc, traceback)
 
     def identity(self) -> str:
         """Return who the holder of this directory is at an election: the same after each restart.
@@ -72,8 +68,3 @@ class DataDirectory:
             temporary.write_text(f"{made}\n")
             temporary.replace(path)
         return f"{socket.gethostname()}-{made}"
-
-    def _close(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None

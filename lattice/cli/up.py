@@ -19,6 +19,7 @@ from lattice.cli.options import run_daemon
 from lattice.cli.server import default_node_name, make_config, parse_listen, store_options
 from lattice.client import base, kubeconfig
 from lattice.machinery.clock import Clock, SystemClock
+from lattice.machinery.filelock import FileLock
 
 _READY_POLL_S = 0.1
 _READY_TIMEOUT_S = 60.0
@@ -62,7 +63,6 @@ def command(
     Ctrl-C stops both; containers go on running, and the next `lattice up` takes them over.
     """
     directory = (data_dir or default_data_dir()).resolve()
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     make_config(directory, listen, store_settings)  # says at once what is wrong with the flags
     host, port = parse_listen(listen)
     node = name or default_node_name()
@@ -84,6 +84,7 @@ def command(
     async def serve(stop: asyncio.Event) -> None:
         clock = SystemClock()
         async with AsyncExitStack() as stack:  # ends the agent first, then the control plane
+            _take(directory, stack)
             server = Child("server", [*server_flags, *flags], clock)
             stack.push_async_callback(server.stop)
             admin.unlink(missing_ok=True)  # of an earlier run: the new one is there when the server listens
@@ -100,6 +101,19 @@ def command(
             agent.raise_if_failed()
 
     run_daemon(serve)
+
+
+def _take(directory: Path, stack: AsyncExitStack) -> None:
+    """Keep a second ``lattice up`` from disturbing the one that runs (its children would wait for locks, after it took the kubeconfig)."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        stack.enter_context(FileLock(directory / "up.lock"))
+    except BlockingIOError as error:
+        raise errors.InUseError(
+            f"another `lattice up` runs on the data directory {directory}: stop it, or use another --data-dir"
+        ) from error
+    except OSError as error:
+        raise errors.UsageError(f"cannot use the data directory {directory}: {error.strerror}; choose another --data-dir") from error
 
 
 async def _wait_ready(config: Path, server: Child, stop: asyncio.Event, clock: Clock) -> None:

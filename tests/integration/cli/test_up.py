@@ -88,6 +88,18 @@ async def test_the_children_of_a_killed_parent_end_and_the_next_one_takes_over(u
     await eventually(ended, _START_S, "the children of the killed parent to end")
 
 
+async def test_a_second_one_is_refused_and_disturbs_nothing(up: Process, tmp_path: Path) -> None:
+    before = await wait_both(up)
+    second = up_in(tmp_path)
+    second.log = tmp_path / "second"
+    second.start()
+    await eventually(lambda: not second.running, _START_S, "the end of the second")
+    assert await second.stop() == 4
+    assert "another `lattice up` runs" in second.tail()
+    assert children(up.pid) == before
+    assert (tmp_path / "data" / "kubeconfig").exists()
+
+
 async def test_users_of_ones_own(tmp_path: Path) -> None:
     tokens = tmp_path / "tokens.csv"
     tokens.write_text('one,boss,1,"system:masters"\n')
