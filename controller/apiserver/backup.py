@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import logging
 import zlib
 from collections.abc import AsyncGenerator, Iterable
 from typing import Any, Final
@@ -24,12 +25,16 @@ from controller.store import base as store_base
 from lattice.api import errors
 from lattice.machinery.clock import Clock
 
+logger = logging.getLogger(__name__)
+
 PATH: Final = "/lattice/v1/backup"
 FORMAT: Final = "lattice-backup-v1"
 CONTENT_TYPE: Final = "application/gzip"
 _PAGE: Final = 500
 _OPS: Final = 90
 _BATCH_BYTES: Final = 1_000_000
+_REVISIONS_SINCE: Final = 1_000_000
+"""Room for what was written after the backup: clients have seen those revisions, and they must not come again with another content."""
 
 
 async def answer(store: store_base.Store, cluster: bootstrap.Cluster, clock: Clock, *, without: tuple[str, ...]) -> ApiResponse | ApiStream:
@@ -91,6 +96,7 @@ class Backup:
             intact = footer == {"count": len(lines) - 2, "sha256": hashlib.sha256(b"".join(lines[1:-1])).hexdigest()}
             self.records = [_record(line) for line in lines[1:-1]]
             self.epoch = int(self.header["epoch"])
+            self.revision = int(self.header["revision"])
             self.cluster_id = str(self.header["clusterID"])
             known = self.header["format"] == FORMAT
         except (OSError, EOFError, zlib.error, ValueError, LookupError, TypeError, AttributeError) as error:
@@ -113,7 +119,8 @@ async def restore(store: store_base.Store, data: bytes, *, overwrite: bool = Fal
     """Write a backup into ``store`` and return the cluster's identity with its new epoch.
 
     Resumable: run again after a failure with ``overwrite``. The identity is written last, so that a half-restored store has none of
-    the backup's.
+    the backup's. Revisions go on above all that clients of the old store have seen, where the store allows it (SQLite does), so that a
+    watch from before is told 410 Gone instead of being shown other objects under the numbers it knows.
 
     Raises:
         errors.UsageError: the backup is damaged, or the store holds objects and ``overwrite`` was not given.
@@ -130,6 +137,9 @@ async def restore(store: store_base.Store, data: bytes, *, overwrite: bool = Fal
     kept = {key for key, _ in backup.records}
     doomed: list[store_base.Op] = [store_base.Delete(old.key) for old in present.records if old.key not in kept]
     wanted: list[store_base.Op] = [store_base.Put(key, value) for key, value in backup.records if key != META_CLUSTER]
+    floor = store_base.Revision(max(backup.revision, present.revision) + _REVISIONS_SINCE)
+    if not await store.advance(floor):
+        logger.warning("this store counts its revisions itself: restart its clients", extra={"wanted": floor, "present": present.revision})
     for ops in _batches([*doomed, *wanted]):
         await store.txn(ops)
     identity = orjson.dumps({"id": cluster.id, "epoch": cluster.epoch})

@@ -192,6 +192,16 @@ class Store(Protocol):
 
         Raises:
             CompactedError: history after ``after`` is not complete any more.
+            FutureRevisionError: at the start, ``after`` is above the store's present revision: this is not the history it was read from.
+            StoreUnavailableError: the back end cannot be asked at the start, or the store was closed.
+        """
+        ...
+
+    async def advance(self, revision: Revision) -> bool:
+        """Let the next write have a revision above ``revision``; history before it is gone. For a restore, before anything is watched.
+
+        Never goes back. Return whether the present revision is ``revision`` or above now: etcd's revisions cannot be set by a client
+        (its own restore does that: ``etcdutl snapshot restore --bump-revision``).
         """
         ...
 

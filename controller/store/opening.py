@@ -1,6 +1,7 @@
 """Opens the two stores of a control plane: ``main``, and ``ephemeral`` for Events and node Leases.
 
-SQLite: two files, each with its own revisions; the ephemeral one does not wait for the disk. etcd: one store serves both. The etcd client
+SQLite: two files, each with its own revisions; the ephemeral one does not wait for the disk
+(at a loss of power its last writes may go, the file stays whole). etcd: one store serves both. The etcd client
 is loaded only when it is asked for, so that an installation without the ``etcd`` extra works.
 """
 
@@ -77,7 +78,7 @@ async def open_stores(config: StoreConfig, clock: Clock) -> Stores:
         return Stores(etcd_store, etcd_store, clock)
     main = await sqlite.open_sqlite(config.data_dir / MAIN_FILE, durability=config.durability, clock=clock)
     try:
-        ephemeral = await sqlite.open_sqlite(config.data_dir / EPHEMERAL_FILE, durability="off", clock=clock)
+        ephemeral = await sqlite.open_sqlite(config.data_dir / EPHEMERAL_FILE, durability="normal", clock=clock)
     except BaseException:
         await main.close()
         raise

@@ -11,8 +11,7 @@ All state belongs to the event loop. The thread uses the connection while a job 
 Order after a commit: ``revision`` is raised, ``deliver`` tells the watchers, then the writers are told. A commit that ended with an I/O
 error may have happened, and a later fsync may claim success for pages that were lost: all writes are refused from then on.
 
-Space: creations are refused while the disk has less than ``_headroom_bytes`` left, updates below half of that, so that deletions, and the
-compaction that follows them, still find room.
+What there is room for: ``sqlite_space``.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -29,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from controller.store import base, sqlite_log
+from controller.store import base, sqlite_log, sqlite_space
 from lattice.machinery.clock import Clock
 
 logger = logging.getLogger(__name__)
@@ -44,7 +42,6 @@ _SWEEP_ROWS: Final = 200
 _VACUUM_PAGES: Final = 64
 _SPARE_PAGES: Final = 256
 """Free pages (1 MiB) that stay in the file for the next writes."""
-_HEADROOM_BYTES: Final = 16 * 2**20
 _BUSY_S: Final = 5.0
 """How long another program (a ``sqlite3`` shell, say) may hold the file's write lock before writes are refused."""
 _BUSY_RETRY_S: Final = 0.02
@@ -73,7 +70,7 @@ class _Group:
     """A group under way, between BEGIN and COMMIT."""
 
     revision: base.Revision
-    free_bytes: int
+    space: sqlite_space.Space
     now_s: float
     items: list[_Item] = field(default_factory=list)
     answers: list[Any] = field(default_factory=list)
@@ -102,7 +99,6 @@ class Writer:
         self._nudging = False
         self._closing = False
         self._broken: base.StoreUnavailableError | None = None
-        self._headroom_bytes = _HEADROOM_BYTES
         self._busy_since_s: float | None = None
         self._sweeping = True  # an interrupted compaction of the last life goes on
         self._group_was_last = False
@@ -223,10 +219,10 @@ class Writer:
     # Groups
 
     def _write_group(self) -> None:
-        group = _Group(self.revision, 0, self._clock.now().timestamp())
+        group = _Group(self.revision, sqlite_space.Space(0, 0), self._clock.now().timestamp())
         try:
-            group.free_bytes = self._free_bytes()
-            if group.free_bytes < self._headroom_bytes and not self._just_emptied:
+            group.space = sqlite_space.look(self._path)
+            if group.space.scarce and not self._just_emptied:
                 self._just_emptied = True
                 self._run(self._empty_wal, self._emptied)
                 return
@@ -326,7 +322,7 @@ class Writer:
             return
         failure: base.StoreError
         if code == sqlite3.SQLITE_FULL:
-            failure = base.StoreFullError(_full_message(self._path))
+            failure = base.StoreFullError(sqlite_space.full_message(self._path))
         elif code in _CORRUPT:
             failure = base.CorruptStoreError(sqlite_log.corrupt_message(self._path, error))
         else:
@@ -337,12 +333,12 @@ class Writer:
     # The statements of the items
 
     def _apply(self, group: _Group, ops: Sequence[base.Op]) -> base.TxnResult | base.StoreFullError:
-        left = group.free_bytes - _cost_bytes(ops)
-        if left < self._headroom_bytes and _grows(self._db, ops, updates_too=left < self._headroom_bytes // 2):
-            return base.StoreFullError(_full_message(self._path))
+        left_bytes = group.space.take(self._db, ops)
+        if left_bytes is None:
+            return base.StoreFullError(sqlite_space.full_message(self._path))
         result, events = sqlite_log.apply(self._db, ops, base.Revision(group.revision + 1), group.now_s)
         if events:
-            group.free_bytes, group.revision = left, base.Revision(group.revision + 1)
+            group.space.free_bytes, group.revision = left_bytes, base.Revision(group.revision + 1)
             group.events.extend(events)
         return result
 
@@ -400,16 +396,6 @@ class Writer:
             with contextlib.suppress(sqlite3.DatabaseError):
                 self._db.execute("ROLLBACK")
 
-    def _free_bytes(self) -> int:
-        """Return what is free on the disk once the write-ahead log has been copied to the file, which may grow the file by as much."""
-        stat = os.statvfs(self._path.parent)
-        self._headroom_bytes = min(_HEADROOM_BYTES, stat.f_blocks * stat.f_frsize // 8)
-        try:
-            pending = os.stat(f"{self._path}-wal").st_size  # noqa: PTH116 - the name is a path plus a suffix
-        except FileNotFoundError:
-            pending = 0
-        return stat.f_bavail * stat.f_frsize - pending
-
 
 def _answer(items: Sequence[_Item], answers: Sequence[Any]) -> None:
     for item, answer in zip(items, answers, strict=True):
@@ -421,21 +407,6 @@ def _answer(items: Sequence[_Item], answers: Sequence[Any]) -> None:
             item.done.set_result(answer)
 
 
-def _cost_bytes(ops: Sequence[base.Op]) -> int:
-    """Return about what a transaction takes on disk: once in the write-ahead log and once in the file, with a page or so for each key."""
-    return 2 * sum(4096 + (len(op.value) if isinstance(op, base.Put) else 0) for op in ops)
-
-
-def _grows(db: sqlite3.Connection, ops: Sequence[base.Op], *, updates_too: bool) -> bool:
-    """Return whether a transaction adds a key, or, with ``updates_too``, writes any value."""
-    puts = [op for op in ops if isinstance(op, base.Put)]
-    return bool(puts) and (updates_too or any(sqlite_log.head(db, op.key) is None for op in puts))
-
-
 def _code(error: BaseException) -> int:
     """Return SQLite's primary result code of an error, 0 where it has none."""
     return (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
-
-
-def _full_message(path: Path) -> str:
-    return f"the store is full: the disk of {path.parent} has no space left; free some space or delete objects"

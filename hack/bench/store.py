@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""How fast the store's two back ends are: create, update (CAS) and transactions of 100, at 1, 32 and 256 writers; and beside a busy event loop.
+"""How fast the store's two back ends are: create, update (CAS) and transactions of 100, at 1, 32 and 256 writers; beside a busy loop.
 
     python hack/bench/store.py [--seconds 1.0] [--rounds 2] [--directory DIR] [--output hack/bench/results/store.md]
 
@@ -27,6 +27,8 @@ from lattice.testing.etcd import EtcdServer, find_etcd
 
 VALUE = bytes(1024)
 WRITERS = (1, 32, 256)
+BUSY_US = (200, 1000)
+BUSY_WRITERS = (1, 32)
 Work = Callable[[base.Store, str, int], Awaitable[int]]
 
 
@@ -56,10 +58,6 @@ CASES: tuple[tuple[str, Work, tuple[int, ...]], ...] = (
     ("transaction of 100 (keys/s)", batch, (1, 8)),
 )
 BUSY_CASES = tuple((f"create, loop busy {busy_us} µs a turn", busy_us) for busy_us in BUSY_US)
-
-
-BUSY_US = (200, 1000)
-BUSY_WRITERS = (1, 32)
 
 
 async def burn(busy_us: int) -> None:
@@ -161,10 +159,9 @@ async def run(arguments: argparse.Namespace, directory: Path) -> str:
         for writers in counts:
             cells = []
             for kind in stores:
-                cut = statistics.quantiles(times[name, writers, kind], n=100)
-                cells.append(
-                    f"{statistics.median(rates[name, writers, kind]):,.0f} | {cut[49]:.2f} | {cut[98]:.1f} | {max(times[name, writers, kind]):.0f}"
-                )
+                taken = times[name, writers, kind]
+                cut = statistics.quantiles(taken, n=100)
+                cells.append(f"{statistics.median(rates[name, writers, kind]):,.0f} | {cut[49]:.2f} | {cut[98]:.1f} | {max(taken):.0f}")
             medians = [statistics.median(rates[name, writers, kind]) for kind in stores]
             lines.append(f"| {name} | {writers} | " + " | ".join(cells) + f" | {medians[0] / medians[-1]:.1f} |")
     return "\n".join(lines) + "\n"
