@@ -58,7 +58,10 @@ def _up(data_dir: Path, store: str, docker_host: str, enter: str) -> None:
         _remember_nodes(session)
         _show(session, workload, enter)
         wait_until(lambda: session.exit_code() is not None, timeout_s=FOREVER_S, every_s=WATCH_EVERY_S)
-        raise HackError(f"`lattice up` ended with code {session.exit_code()}; see {_short(session.log)}")
+        if session.exit_code() != 0:
+            raise HackError(f"`lattice up` ended with code {session.exit_code()}; see {_short(session.log)}")
+        say("\ncontrol plane and agent were stopped from elsewhere, by hack/down or SIGTERM")
+        return
     except KeyboardInterrupt:
         say("\nstopping control plane and agent")
     finally:

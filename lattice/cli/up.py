@@ -109,9 +109,7 @@ def _take(directory: Path, stack: AsyncExitStack) -> None:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         stack.enter_context(FileLock(directory / "up.lock"))
     except BlockingIOError as error:
-        raise errors.InUseError(
-            f"another `lattice up` runs on the data directory {directory}: stop it, or use another --data-dir"
-        ) from error
+        raise errors.InUseError(f"another `lattice up` uses {directory}: stop it, or use another --data-dir") from error
     except OSError as error:
         raise errors.UsageError(f"cannot use the data directory {directory}: {error.strerror}; choose another --data-dir") from error
 

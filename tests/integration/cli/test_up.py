@@ -95,7 +95,7 @@ async def test_a_second_one_is_refused_and_disturbs_nothing(up: Process, tmp_pat
     second.start()
     await eventually(lambda: not second.running, _START_S, "the end of the second")
     assert await second.stop() == 4
-    assert "another `lattice up` runs" in second.tail()
+    assert "another `lattice up` uses" in second.tail()
     assert children(up.pid) == before
     assert (tmp_path / "data" / "kubeconfig").exists()
 
