@@ -12,8 +12,8 @@ Used by ``etcd.py`` and ``etcd_watch.py``. A call goes to one endpoint, as long 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -150,16 +150,26 @@ class EtcdChannel:
                     raise
                 await self._clock.sleep(_RETRY_S)
 
-    @contextmanager
-    def watching(self, chosen: int) -> Iterator[Any]:
-        """Open a watch stream with one endpoint; it is always cancelled at the end: one that is only dropped stays on the server."""
-        stream = self._watches[chosen](metadata=self._metadata())
-        self._streams.add(stream)
+    @asynccontextmanager
+    async def watching(self, chosen: int, first: Any) -> AsyncGenerator[Any]:
+        """Open a watch stream with one endpoint and send the first request.
+
+        It is always cancelled at the end: one that is only dropped stays on the server. It is not cancelled by :meth:`close` before the
+        first request is sent: grpc.aio then never ends the write.
+        """
+        stream: Any = None
         try:
+            with self._counted():
+                stream = self._watches[chosen](metadata=self._metadata())
+                await stream.write(first)
+            self._streams.add(stream)
+            if self._closed:
+                raise base.StoreUnavailableError("the store was closed")
             yield stream
         finally:
-            self._streams.discard(stream)
-            stream.cancel()
+            if stream is not None:
+                self._streams.discard(stream)
+                stream.cancel()
 
     async def ready(self, deadline_s: float = _DEADLINE_S) -> int:
         """Wait for a connection and a token; return the index of the endpoint.

@@ -48,8 +48,7 @@ async def watch_all(channel: EtcdChannel, after: base.Revision, clock: Clock) ->
         chosen: int | None = None
         try:
             chosen = await channel.ready()
-            with channel.watching(chosen) as stream:
-                await stream.write(_request(position + 1))
+            async with channel.watching(chosen, _request(position + 1)) as stream:
                 events: list[Any] = []
                 async with asyncio.timeout(_CREATED_S):
                     response = await stream.read()
@@ -95,9 +94,8 @@ async def compacted_revision(channel: EtcdChannel) -> base.Revision:
     chosen = await channel.ready()
     try:
         async with asyncio.timeout(_CREATED_S):
-            with channel.watching(chosen) as stream:
-                # One key that does not exist, so that no history is sent where nothing is compacted.
-                await stream.write(_request(1, key=b"\0lattice", range_end=b""))
+            # One key that does not exist, so that no history is sent where nothing is compacted.
+            async with channel.watching(chosen, _request(1, key=b"\0lattice", range_end=b"")) as stream:
                 for _ in range(2):
                     response = await stream.read()
                     if response is grpc.aio.EOF:

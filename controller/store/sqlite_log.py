@@ -53,12 +53,8 @@ WHERE l.key > ? AND l.key >= ? AND l.key < ? AND l.revision <= ? AND l.value IS 
   AND NOT EXISTS (SELECT 1 FROM log n WHERE n.key = l.key AND n.revision > l.revision AND n.revision <= ?)
 ORDER BY l.key LIMIT ?
 """
-_SLICE_END: Final = "SELECT revision FROM log WHERE revision > ? AND revision <= ? ORDER BY revision LIMIT 1 OFFSET ?"
-_DROP_SUPERSEDED: Final = """
-DELETE FROM log WHERE id IN (
-    SELECT p.id FROM log l CROSS JOIN log p
-    WHERE l.revision > ? AND l.revision <= ? AND l.prev_revision > 0 AND p.key = l.key AND p.revision = l.prev_revision
-)
+_SLICE: Final = """
+SELECT id, revision, key, value IS NULL, prev_revision FROM log WHERE revision > ? AND revision <= ? ORDER BY revision LIMIT ?
 """
 
 _ELSEWHERE: Final = frozenset(
@@ -257,16 +253,21 @@ def sweep(db: sqlite3.Connection, rows: int) -> bool:
 
     Args:
         db: inside an open transaction.
-        rows: about how many log rows to look at: whole revisions.
+        rows: how many log rows to look at; more than a transaction has operations.
     """
     compacted, swept = _meta(db, "compacted"), _meta(db, "swept")
     if swept >= compacted:
         return False
-    # Few statements, each over all rows of the slice: between two of them the thread must win back the GIL.
-    last = db.execute(_SLICE_END, (swept, compacted, rows - 1)).fetchone()
-    end = compacted if last is None else last[0]
-    db.execute(_DROP_SUPERSEDED, (swept, end))
-    db.execute("DELETE FROM log WHERE revision > ? AND revision <= ? AND value IS NULL", (swept, end))
+    found = db.execute(_SLICE, (swept, compacted, rows)).fetchall()
+    end = found[-1][1] if len(found) == rows else compacted
+    # Row by row: for a statement that drops many, SQLite writes the freed pages to the log too, which a full disk has no room for.
+    for row_id, _revision, key, is_deletion, superseded in found:
+        if superseded:
+            db.execute("DELETE FROM log WHERE key = ? AND revision = ?", (key, superseded))
+        if is_deletion:
+            db.execute("DELETE FROM log WHERE id = ?", (row_id,))
+    # Rows of the last revision that did not fit into this slice are looked at again: dropping is idempotent.
+    end = end - 1 if len(found) == rows and end - 1 > swept else end
     db.execute("UPDATE meta SET value = ? WHERE name = 'swept'", (end,))
     return bool(end < compacted)
 

@@ -2,7 +2,7 @@
 
 What is asked for while a commit is under way becomes the next group: one fsync acknowledges many writes, and a lone writer waits for one
 fsync and nothing else. The statements of a group run on the event loop's thread, in slices of a few milliseconds; only what waits for the
-disk (COMMIT, with its fsync and now and then a checkpoint) and upkeep (compaction, giving space back) run in a thread. Why: each call of
+disk (COMMIT, with its fsync and now and then a checkpoint; giving space back) run in a thread. Why: each call of
 SQLite lets go of the GIL and a thread must win it back from the loop. Statements cost some 10 µs each on the loop; in a thread, beside a
 busy loop, each of them cost milliseconds. This way a group crosses threads once.
 
@@ -37,8 +37,8 @@ _GROUP_BYTES: Final = 8 * 2**20
 _GROUP_S: Final = 0.003
 """Bounds of one group: how long the event loop does nothing but statements."""
 _EXPIRE: Final = 100
-_SWEEP_ROWS: Final = 200
-"""Rows looked at in one slice of compaction: some milliseconds between two groups (store.md: larger slices show in writers' p99)."""
+_SWEEP_ROWS: Final = 128
+"""Rows looked at in one slice of compaction between two groups: more than a transaction has, few enough for the loop."""
 _VACUUM_PAGES: Final = 64
 _SPARE_PAGES: Final = 256
 """Free pages (1 MiB) that stay in the file for the next writes."""
@@ -120,7 +120,8 @@ class Writer:
         """Mark history as forgotten; rows are dropped in slices, between groups."""
 
         def begin() -> None:
-            self._sweeping = True
+            # The log is emptied first: on a disk that is nearly full, the slices need what it takes.
+            self._sweeping = self._wal_due = True
 
         await self._submit(lambda _group: sqlite_log.mark_compacted(self._db, revision), then=begin)
 
@@ -168,16 +169,17 @@ class Writer:
         """Begin what is next, unless a job runs: its end calls this again."""
         if self._job is not None:
             return
-        sweeping = self._sweeping and not self._closing
-        if self._queue and not (sweeping and self._group_was_last):
+        upkeep = (self._wal_due or self._sweeping) and not self._closing
+        if self._queue and not (upkeep and self._group_was_last):
             self._group_was_last = True
             self._write_group()
-        elif sweeping:
+        elif upkeep:
             self._group_was_last = False
-            self._run(self._sweep, self._swept)
-        elif self._wal_due and not self._closing:
-            self._wal_due = False
-            self._run(self._empty_wal, self._emptied)
+            if self._wal_due:
+                self._wal_due = False
+                self._run(self._empty_wal, self._emptied)
+            else:
+                self._sweep()
         else:
             self._idle.set()
 
@@ -353,17 +355,24 @@ class Writer:
         if len(due) == _EXPIRE:
             self._queue.append(_Item(self._expire, None))  # more may be due; writers that wait go first
 
-    # Upkeep, in the thread
+    # Upkeep
 
-    def _sweep(self) -> bool:
-        """Drop one slice of superseded rows, give free pages back. Return whether to go on."""
+    def _sweep(self) -> None:
+        """Drop one slice of superseded rows; its commit and the free pages are the thread's."""
         try:
             self._db.execute("BEGIN IMMEDIATE")
             more = sqlite_log.sweep(self._db, _SWEEP_ROWS)
-            self._db.execute("COMMIT")
-        except BaseException:
+        except sqlite3.Error as error:
             self._rollback()
-            raise
+            self._swept(_outcome(error))
+        else:
+            self._run(lambda: self._shrink(more=more), self._swept)
+            return
+        self._loop.call_soon(self._step)
+
+    def _shrink(self, *, more: bool) -> bool:
+        """Commit a slice and give free pages back. Return whether to go on."""
+        self._commit()
         # A script, because the statement has no columns and ``execute`` would take one step: one page.
         self._db.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
         free: int = self._db.execute("PRAGMA freelist_count").fetchone()[0]
@@ -405,6 +414,13 @@ def _answer(items: Sequence[_Item], answers: Sequence[Any]) -> None:
             item.done.set_exception(answer)
         else:
             item.done.set_result(answer)
+
+
+def _outcome(error: BaseException) -> Future[Any]:
+    """Return a job that has failed."""
+    future: Future[Any] = Future()
+    future.set_exception(error)
+    return future
 
 
 def _code(error: BaseException) -> int:

@@ -6,7 +6,7 @@ from contextlib import aclosing
 
 import pytest
 
-from controller.store.base import NO_REVISION, CompactedError, Delete, Put, StoreEvent, StoreUnavailableError
+from controller.store.base import NO_REVISION, CompactedError, Delete, FutureRevisionError, Put, StoreEvent, StoreUnavailableError
 from lattice.testing.polling import eventually
 from lattice.testing.stores import collect
 
@@ -168,6 +168,12 @@ async def test_a_watch_goes_on_after_a_crash(backend, store):
         finally:
             await reopened.close()
     assert by_revision(seen) == by_revision(history)
+
+
+async def test_a_watch_from_the_future_is_refused(store):
+    await store.txn([Put(A, b"1")])
+    with pytest.raises(FutureRevisionError):
+        await collect(store.watch(await store.revision() + 100), 1)
 
 
 async def test_closing_the_store_ends_its_watches(store):

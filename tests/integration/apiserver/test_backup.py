@@ -5,6 +5,7 @@ import gzip
 import pytest
 
 from controller.apiserver import backup
+from controller.store.base import CompactedError
 from controller.store.sqlite import open_sqlite
 from lattice.api import configmap, errors
 
@@ -33,6 +34,25 @@ async def test_round_trip(api_server, client, tmp_path):
         with pytest.raises(errors.UsageError, match="already holds"):
             await backup.restore(store, data)
         assert (await backup.restore(store, data, overwrite=True)).epoch == 3
+    finally:
+        await store.close()
+
+
+@pytest.mark.parametrize("ahead", [0, 5_000])
+async def test_revisions_never_go_back(api_server, client, tmp_path, ahead):
+    """Neither behind what clients of the old store have seen, nor behind the target's own."""
+    for number in range(20):
+        await client.create(configmap.ConfigMap.model_validate({"metadata": {"name": f"a{number}", "namespace": NS}}))
+    data = await saved(api_server)
+    seen = await api_server.stores.main.revision()
+    store = await open_sqlite(tmp_path / "target.db")
+    try:
+        await store.advance(ahead)
+        await backup.restore(store, data)
+        records = (await store.list("/lattice/v1/")).records
+        assert min(record.mod_revision for record in records) > max(seen, ahead)
+        with pytest.raises(CompactedError):
+            await anext(store.watch(seen))
     finally:
         await store.close()
 
