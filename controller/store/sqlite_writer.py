@@ -297,7 +297,7 @@ class Writer:
             _answer(group.items, [unknown] * len(group.items))
             waiting, self._queue = list(self._queue), deque()
             _answer(waiting, [self._broken] * len(waiting))
-            self._sweeping = False
+            self._sweeping = self._wal_due = False
             return
         self._failed(group, error)
 
@@ -397,7 +397,8 @@ class Writer:
         self._wal_held = future.exception() is not None or future.result()
 
     def _end(self) -> None:
-        self._empty_wal()
+        if self._broken is None:  # else the log is the only copy to trust
+            self._empty_wal()
         self._db.close()
 
     def _rollback(self) -> None:
