@@ -74,7 +74,10 @@ class StatusReporter:
         self.writes += 1
         try:
             await self._client.patch(pod.Pod, wanted.name, wanted.namespace, _patch(wanted, status, host_ports), subresource="status")
-        except (errors.NotFoundError, errors.ConflictError, errors.InvalidError, errors.ForbiddenError, errors.BadRequestError) as error:
+        except errors.NotFoundError:
+            # Deleted a moment ago, or by force while this agent was away: the watch of the desired state says the rest.
+            logger.debug("the server does not know a Pod any more", extra={"pod": f"{wanted.namespace}/{wanted.name}"})
+        except (errors.ConflictError, errors.InvalidError, errors.ForbiddenError, errors.BadRequestError) as error:
             # Asking again would give the same answer. A Pod of the same name with another uid answers 409.
             logger.warning(
                 "the server refuses a Pod's status", extra={"pod": f"{wanted.namespace}/{wanted.name}", "error": str(error)[:200]}
