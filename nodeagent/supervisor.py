@@ -40,7 +40,7 @@ class Supervisor:
         if pod_uid is None:
             held = {container.labels[base.LABEL_POD_UID] for container in tools.table.ours()}
             targets = {*tools.desired.pods, *tools.desired.tombstones}
-            self._say_unknown(held - targets | tools.desired.unknown & held)
+            self._say_unknown((held - targets | tools.desired.unknown & held) - tools.desired.tombstones.keys())
             for uid in sorted(targets | set(self._workers)):
                 self._wake(uid)
         else:
