@@ -156,8 +156,9 @@ class DesiredWatch:
         while True:
             try:
                 await self._follow()
-            except (errors.LatticeError, TimeoutError, ValueError, KeyError, TypeError) as error:
-                # ValueError: garbage instead of JSON, or a kind that this version cannot read. Nothing was taken over.
+            except (errors.LatticeError, OSError, TimeoutError, ValueError, KeyError, TypeError) as error:
+                # ValueError: garbage instead of JSON, or a kind that this version cannot read. OSError: the disk is full and the
+                # cluster mark cannot be written. Nothing was taken over.
                 logger.warning("lost the watch of the desired state", extra={"node": self._node_name, "error": str(error)[:300]})
             await self._clock.sleep(self._backoff.next_s())
 

@@ -125,6 +125,7 @@ class _Agent:
         )
         self._watch = DesiredWatch(client, config.name, self._desired, data, clock, Backoff(_RETRY, rng), self._changed)
         self._backoff = Backoff(_RETRY, rng)
+        self._save_failed = False
 
     async def run(self, stop: asyncio.Event) -> None:
         for obj in self._data.load_desired():
@@ -193,8 +194,14 @@ class _Agent:
 
     def _save(self) -> None:
         if self._desired.unsaved and not self._desired.frozen:
-            self._desired.unsaved = False
-            self._data.save_desired(self._desired.pods.values(), self._desired.claims.values(), self._desired.volumes.values())
+            try:
+                self._data.save_desired(self._desired.pods.values(), self._desired.claims.values(), self._desired.volumes.values())
+            except OSError as error:  # a full disk must not end the agent: what runs needs it, and the next second tries again
+                if not self._save_failed:
+                    logger.warning("cannot write the last desired set, trying again every second", extra={"error": str(error)[:200]})
+                self._save_failed = True
+                return
+            self._desired.unsaved = self._save_failed = False
 
     def _changed(self, pod_uid: str | None) -> None:
         mark = self._data.cluster_mark()

@@ -1,7 +1,11 @@
 """What the node agent promises, looked at on the engine itself: probes, back-off, limits, grace, volumes, and life without a server."""
 
+import contextlib
 import socket
+import subprocess
+from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -248,7 +252,39 @@ async def test_a_pod_removed_by_force_while_its_agent_is_away_goes_when_it_retur
     assert left.spec.pod_uid == uid
     assert len(await containers_of(cluster)) == 2
 
-    await cluster.start_agent()
+    agent = await cluster.start_agent()
     await wait_gone(cluster.client, tombstone.Tombstone, uid, None, deadline_s=20)
     assert [c["Id"] for c in await containers_of(cluster) if c["State"] == "running"] == [beside]
     assert len(await containers_of(cluster)) == 1
+    assert "are kept" not in agent.tail()  # what is asked to go is not reported as unknown
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB where the agent keeps its data."""
+    place = tmp_path / "lattice" / "agent-test"
+    place.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+async def test_an_agent_with_a_full_disk_goes_on(small_disk: Path, make_cluster) -> None:
+    cluster = await make_cluster()
+    filler = small_disk / "filler"
+    with contextlib.suppress(OSError):
+        filler.write_bytes(b"x" * 2**21)
+    await cluster.client.create(sleeper("late"))
+    await wait_phase(cluster.client, "late")
+    agent = cluster.agents[cluster.name]
+    await eventually(lambda: "cannot write the last desired set" in agent.tail(), 5, "the agent to complain")
+    await cluster.client.create(sleeper("later"))
+    await wait_phase(cluster.client, "later")
+    assert agent.running
+
+    filler.unlink()
+    saved = small_disk / "desired.json"
+    await eventually(lambda: saved.exists() and "later" in saved.read_text(), 5, "the agent to write again")
+    assert agent.tail().count("cannot write the last desired set") == 1
