@@ -58,7 +58,8 @@ def parse_delete_options(request: ApiRequest, user: User) -> DeleteOptions:
     query = request.query
     grace: Any = data.get("gracePeriodSeconds", query.get("gracePeriodSeconds"))
     if isinstance(grace, str):
-        if not grace.removeprefix("-").isdigit() or len(grace) > 10:
+        digits = grace.removeprefix("-")
+        if not (digits.isascii() and digits.isdigit()) or len(digits) > 10:
             raise errors.BadRequestError(f"gracePeriodSeconds: {shaping.shown(grace)} is not a number")
         grace = int(grace)
     policy = data.get("propagationPolicy", query.get("propagationPolicy")) or ""

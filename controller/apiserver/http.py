@@ -14,7 +14,7 @@ import ssl
 import uuid
 from typing import Final
 
-from aiohttp import web
+from aiohttp import http_exceptions, web
 
 from controller.apiserver.request import ApiRequest, ApiResponse, ApiStream, error_response
 from controller.apiserver.server import ApiServer
@@ -29,6 +29,26 @@ _GZIP_FROM_BYTES: Final = 128 * 1024
 _GZIP_LEVEL: Final = 1
 _SHUTDOWN_S: Final = 5.0
 _MAX_HEADER_BYTES: Final = 32 * 1024
+_IDLE_S: Final = 120.0
+"""How long a connection may take for the head of its next request. Above the 90 s after which Go's clients close idle ones themselves."""
+_BODY_WITHIN_S: Final = 60.0
+"""How long a request may take to send its body."""
+
+
+class _NoForeignBytes(logging.Filter):
+    """Drops what aiohttp logs about bytes that are not HTTP: it quotes them, so a damaged Authorization header would show its token."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep everything else."""
+        error = record.exc_info[1] if record.exc_info else None
+        if not isinstance(error, http_exceptions.HttpProcessingError):
+            return True
+        logger.debug("a request was not HTTP", extra={"error": type(error).__name__})
+        return False
+
+
+_protocol_logger = logging.getLogger(f"{__name__}.protocol")
+_protocol_logger.addFilter(_NoForeignBytes())
 
 
 class HttpServer:
@@ -40,6 +60,8 @@ class HttpServer:
         self._server = web.Server(
             self._handle,
             access_log=None,
+            logger=_protocol_logger,
+            keepalive_timeout=_IDLE_S,
             handler_cancellation=True,
             max_line_size=_MAX_HEADER_BYTES,
             max_field_size=_MAX_HEADER_BYTES,
@@ -67,19 +89,21 @@ class HttpServer:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         headers = {name.lower(): value for name, value in request.headers.items()}
-        try:
-            body = await self._read(request)
-        except errors.ApiError as error:
-            answer: ApiResponse | ApiStream = error_response(error)
-            answer.headers.update(self._api.identity_headers())
-            response = await self._whole(request, answer)
-            response.force_close()
-            return response
-        query = dict(request.query)
+        asked = ApiRequest(request.method, request.rel_url.raw_path, dict(request.query), headers)
+        if request.body_exists:
+            try:
+                self._api.identify(asked)  # who may not do this does not get to fill memory with a body
+                asked.body = await self._read(request)
+            except errors.ApiError as error:
+                refusal = error_response(error)
+                refusal.headers.update(self._api.identity_headers())
+                response = await self._whole(request, refusal)
+                response.force_close()
+                return response
         # A client that goes away ends its watch at once, but never cancels a write that has begun.
-        work = self._api.handle(ApiRequest(request.method, request.rel_url.raw_path, query, headers, body))
+        work = self._api.handle(asked)
         reading = request.method in {"GET", "HEAD"}
-        answer = await (work if reading else asyncio.shield(self._tasks.spawn(work, name="request")))
+        answer: ApiResponse | ApiStream = await (work if reading else asyncio.shield(self._tasks.spawn(work, name="request")))
         if isinstance(answer, ApiStream):
             try:
                 return await self._stream(request, answer)
@@ -89,17 +113,20 @@ class HttpServer:
 
     @staticmethod
     async def _read(request: web.BaseRequest) -> bytes:
-        if not request.body_exists:
-            return b""
         too_large = errors.TooLargeError(f"Request entity too large: limit is {MAX_BODY_BYTES}")
         if request.content_length is not None and request.content_length > MAX_BODY_BYTES:
             raise too_large
         chunks, size = [], 0
-        async for chunk in request.content.iter_any():
-            size += len(chunk)
-            if size > MAX_BODY_BYTES:
-                raise too_large
-            chunks.append(chunk)
+        try:
+            async with asyncio.timeout(_BODY_WITHIN_S):
+                async for chunk in request.content.iter_any():
+                    size += len(chunk)
+                    if size > MAX_BODY_BYTES:
+                        raise too_large
+                    chunks.append(chunk)
+        except TimeoutError:
+            message = f"the body of the request did not arrive within {_BODY_WITHIN_S:.0f} s: send it again"
+            raise errors.BadRequestError(message, code=408, reason="RequestTimeout") from None
         return b"".join(chunks)
 
     @staticmethod

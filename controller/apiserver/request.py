@@ -44,8 +44,8 @@ class ApiRequest:
     method: str
     path: str
     query: Mapping[str, str] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # has the credentials
+    body: bytes = field(default=b"", repr=False)  # may be a Secret
     user: User | None = None
 
     def flag(self, name: str) -> bool:

@@ -22,9 +22,11 @@ from controller.apiserver.handlers import ObjectHandlers
 from controller.apiserver.reading import Reader
 from controller.apiserver.registry import Registry
 from controller.apiserver.request import (
+    ANONYMOUS,
     ApiRequest,
     ApiResponse,
     ApiStream,
+    RequestInfo,
     User,
     error_response,
     parse_path,
@@ -107,6 +109,18 @@ class ApiServer:
         answer.headers.update(self.identity_headers())
         return answer
 
+    def identify(self, request: ApiRequest) -> RequestInfo:
+        """Find out who asks for what (``request.user`` is set), and whether that user may. Needs no body.
+
+        Raises:
+            errors.UnauthorizedError: the credentials are not known.
+            errors.ForbiddenError: the user may not.
+        """
+        request.user = request.user or self._authenticator.authenticate(request.headers)
+        info = parse_path(request)
+        authz.authorize(request.user, info)
+        return info
+
     async def _answer(self, request: ApiRequest) -> ApiResponse | ApiStream:
         try:
             return await self._route(request)
@@ -124,14 +138,12 @@ class ApiServer:
             )
 
     async def _route(self, request: ApiRequest) -> ApiResponse | ApiStream:
-        user = request.user or self._authenticator.authenticate(request.headers)
-        info = parse_path(request)
-        authz.authorize(user, info)
+        info = self.identify(request)
         if info.resource:
             resource = self.table.find(info.group, info.version, info.resource)
             if resource is None:
                 return path_not_found()
-            return await self._objects.handle(request, info, resource, user)
+            return await self._objects.handle(request, info, resource, request.user or ANONYMOUS)
         if info.verb in {"get", "head"}:
             if (
                 found := health.answer(request, ready=self.ready, synced={name: feed.synced for name, feed in self.feeds.items()})

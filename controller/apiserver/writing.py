@@ -178,7 +178,8 @@ class Writer:
             result["status"] = new["status"]
         else:
             result.pop("status", None)
-        ports = (new["metadata"].get("annotations") or {}).get(names.ANNOTATION_HOST_PORTS)
+        given = new["metadata"].get("annotations")
+        ports = given.get(names.ANNOTATION_HOST_PORTS) if isinstance(given, Mapping) else None  # not validated: the rest is not written
         if self.resource.kind == "Pod" and ports is not None:
             # The one piece of metadata that goes with a Pod's status: the agent records published ports with what it observed.
             annotations = {**(old["metadata"].get("annotations") or {}), names.ANNOTATION_HOST_PORTS: ports}

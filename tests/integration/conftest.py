@@ -75,8 +75,11 @@ class RunningServer:
     def local_client(self, user: User = ADMIN) -> Client:
         return Client(InProcessTransport(self.api, user))
 
+    def client_context(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cadata=self.ca_data.decode())
+
     def session(self, token: str | None = "admin-token") -> aiohttp.ClientSession:
-        context = ssl.create_default_context(cadata=self.ca_data.decode())
+        context = self.client_context()
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         return aiohttp.ClientSession(self.url, headers=headers, connector=aiohttp.TCPConnector(ssl=context))
 
