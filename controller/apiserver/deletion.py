@@ -192,7 +192,7 @@ class Deleter:
             return min(options.grace_s, 2**31)
         if (pending_s := old["metadata"].get("deletionGracePeriodSeconds")) is not None:
             return int(pending_s)
-        return int(spec.get("terminationGracePeriodSeconds", 30))
+        return min(int(spec.get("terminationGracePeriodSeconds", 30)), 2**31)
 
     def _is_forced(self, old: Object, options: DeleteOptions) -> bool:
         node = (old.get("spec") or {}).get("nodeName")

@@ -9,7 +9,7 @@ import pytest
 
 from controller.apiserver import http
 from controller.apiserver.request import ApiRequest
-from lattice.api import node, pod
+from lattice.api import node, pod, storage
 from lattice.testing.polling import eventually
 
 NS = "default"
@@ -151,6 +151,16 @@ async def test_a_grace_period_of_foreign_digits_is_refused(cluster):
         assert response.status == 400
 
 
+async def test_a_pod_with_an_endless_grace_period_can_be_deleted(cluster):
+    endless = {"metadata": {"name": "e"}, "spec": {**POD["spec"], "terminationGracePeriodSeconds": 2**53}}
+    path = f"/api/v1/namespaces/{NS}/pods"
+    async with cluster.session() as session:
+        async with session.post(path, json=endless) as response:
+            assert response.status in {201, 422}
+        async with session.delete(f"{path}/e") as response:
+            assert response.status in {200, 404}, await response.read()
+
+
 def test_a_request_does_not_show_its_credentials():
     shown = repr(ApiRequest("POST", "/", {}, {"authorization": "Bearer hidden"}, b"hidden"))
     assert "hidden" not in shown
@@ -228,3 +238,15 @@ async def test_dropped_watchers_leave_nothing_registered(api_server):
             for response in opened:
                 response.close()
     await eventually(lambda: not cache.watchers())
+
+
+async def test_a_volume_that_cannot_be_read_does_not_blind_the_nodes(cluster, monkeypatch):
+    def unreadable(_raw):
+        raise ValueError("of another shape")
+
+    monkeypatch.setattr(storage.PersistentVolume, "model_validate_json", unreadable)
+    async with cluster.session() as session:
+        async with session.post("/api/v1/persistentvolumes", json={**VOLUME, "metadata": {"name": "odd"}}) as response:
+            assert response.status == 201
+        async with session.get("/api/v1/nodes/node1/desired") as response:
+            assert [item["metadata"]["name"] for item in (await response.json())["items"]] == ["p1"]
