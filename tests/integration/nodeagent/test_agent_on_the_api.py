@@ -363,9 +363,11 @@ async def test_a_second_agent_of_one_name_is_refused(world: World) -> None:
             await run_agent(config, stop=asyncio.Event(), runtime=world.runtime)
 
 
+@pytest.mark.parametrize(
+    "world", ["fake"], indirect=True
+)  # nobody stops the engine that all tests share; tests/e2e has it away at the start
 async def test_an_engine_that_is_down_makes_the_node_not_ready(world: World) -> None:
-    if not isinstance(world.runtime, FakeRuntime):
-        pytest.skip("the shared engine is not stopped by this test; the fake's behaviour is proved by the contract suite")
+    assert isinstance(world.runtime, FakeRuntime)
     world.runtime.set_down(True)
     async with world.agent():
         found = await until_node(world, lambda found: bool(found.status.conditions), "the first status")
