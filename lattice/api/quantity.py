@@ -19,9 +19,11 @@ _SUFFIXES: Final[dict[str, Fraction]] = {
     "E": Fraction(10**18), "Ki": Fraction(2**10), "Mi": Fraction(2**20), "Gi": Fraction(2**30), "Ti": Fraction(2**40),
     "Pi": Fraction(2**50), "Ei": Fraction(2**60),
 }  # fmt: skip
-PATTERN: Final = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$"
-"""The pattern that Kubernetes publishes for quantities in its schemas."""
-_NUMBER = re.compile(r"^([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+))(?:([eE][+-]?[0-9]{1,3})|([numkMGTPE]|[KMGTPE]i)?)\Z", re.ASCII)
+PATTERN: Final = r"^[+-]?([0-9]{1,30}(\.[0-9]{0,30})?|\.[0-9]{1,30})([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]{1,2})?$"
+"""What the schemas demand: Kubernetes' pattern without fractional exponents and endless digits: what is stored can be parsed."""
+_NUMBER = re.compile(r"([+-]?(?:[0-9]{1,30}(?:\.[0-9]{0,30})?|\.[0-9]{1,30}))(?:([eE][+-]?[0-9]{1,2})|([numkMGTPE]|[KMGTPE]i)?)", re.ASCII)
+MAX_AMOUNT: Final = 2**53
+"""Where amounts are capped, as Kubernetes caps them (there at 2**63 - 1): far above any machine, and sums of many stay exact in 64 bits."""
 _MAX_LENGTH: Final = 64
 """Longer text is refused before any arithmetic: no honest quantity is that long."""
 
@@ -33,7 +35,7 @@ def parse_quantity(text: str) -> Fraction:
     Raises:
         ValueError: ``text`` is not a quantity.
     """
-    match = _NUMBER.match(text) if len(text) <= _MAX_LENGTH else None
+    match = _NUMBER.fullmatch(text) if len(text) <= _MAX_LENGTH else None
     if match is None:
         raise ValueError(
             f"{text[:_MAX_LENGTH]!r} is not a quantity: write a number with an optional suffix, such as 500m, 1.5, 512Mi or 10G"
@@ -46,13 +48,13 @@ def parse_quantity(text: str) -> Fraction:
 
 
 def to_millis(text: str) -> int:
-    """Return thousandths (millicores), rounded up."""
-    return -(-parse_quantity(text) * 1000 // 1)
+    """Return thousandths (millicores), rounded up, at most ``MAX_AMOUNT``."""
+    return min(MAX_AMOUNT, -(-parse_quantity(text) * 1000 // 1))
 
 
 def to_units(text: str) -> int:
-    """Return whole units (bytes, pods), rounded up."""
-    return -(-parse_quantity(text) // 1)
+    """Return whole units (bytes, pods), rounded up, at most ``MAX_AMOUNT``."""
+    return min(MAX_AMOUNT, -(-parse_quantity(text) // 1))
 
 
 def format_millis(millis: int) -> str:

@@ -1,5 +1,6 @@
 """Quantities: what Kubernetes accepts, exactly, and nothing else."""
 
+import re
 from fractions import Fraction
 
 import pytest
@@ -49,7 +50,20 @@ def test_rounds_up_to_the_unit_asked_for() -> None:
     assert quantity.to_units("0") == 0
 
 
-@given(st.integers(min_value=0, max_value=2**62))
+@pytest.mark.parametrize("text", ["1e1.5", "1" * 31, "1e999", "1\n", "0." + "1" * 31])
+def test_the_schema_lets_nothing_through_that_cannot_be_parsed(text: str) -> None:
+    assert re.search(quantity.PATTERN.replace("$", r"\Z"), text) is None
+    with pytest.raises(ValueError, match="is not a quantity"):
+        quantity.parse_quantity(text)
+
+
+@given(st.from_regex(quantity.PATTERN.replace("$", r"\Z")))
+def test_whatever_the_schema_lets_through_can_be_parsed_and_counted(text: str) -> None:
+    assert quantity.to_millis(text) <= quantity.MAX_AMOUNT
+    assert quantity.to_units(text) <= quantity.MAX_AMOUNT
+
+
+@given(st.integers(min_value=0, max_value=2**53))
 def test_formats_bytes_without_loss(size_bytes: int) -> None:
     assert quantity.to_units(quantity.format_bytes(size_bytes)) == size_bytes
 
