@@ -149,7 +149,8 @@ class SqliteStore:
                         batch = base.WatchBatch(batch.revision, tuple(e for e in batch.events if e.revision > position))
                     position = batch.revision
                     yield batch
-                if not watcher.lagging and not watcher.batches:
+                # Not if it was closed while the log was read: nobody would wake this again.
+                if not watcher.lagging and not watcher.batches and not self._closed:
                     watcher.wake.clear()
                     await watcher.wake.wait()
         finally:

@@ -341,3 +341,18 @@ def rows(path):
         return db.execute("SELECT count(*) FROM log").fetchone()[0]
     finally:
         db.close()
+
+
+async def test_a_store_that_is_closed_while_a_watch_reads_the_log_ends_the_watch(tmp_path, monkeypatch):
+    store = await sqlite.open_sqlite(tmp_path / "main.db")
+    read = store._read
+
+    async def read_and_close(query):
+        found = await read(query)
+        await store.close()
+        return found
+
+    monkeypatch.setattr(store, "_read", read_and_close)
+    async with asyncio.timeout(10):
+        with pytest.raises(StoreUnavailableError, match="closed"):
+            await collect(store.watch(NO_REVISION), 1000)
