@@ -16,7 +16,6 @@ Every file is 0600, replaced atomically and synced. A damaged ``desired.json`` i
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import logging
 import os
@@ -28,6 +27,7 @@ from pathlib import Path
 import orjson
 
 from lattice.api import errors, meta, scheme
+from lattice.machinery.filelock import FileLock
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class DataDirectory:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._lock: int | None = None
+        self._lock = FileLock(root / "lock")
         self._mark: ClusterMark | None = None
         self._saved = b""
         self._ended: set[str] = set()
@@ -61,8 +61,7 @@ class DataDirectory:
         try:
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._root.chmod(0o700)
-            self._lock = os.open(self._root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock.acquire()
         except BlockingIOError as error:
             raise errors.InUseError(f"another agent runs on the data directory {self._root}: stop it, or use another --data-dir") from error
         except OSError as error:
@@ -70,9 +69,7 @@ class DataDirectory:
 
     def close(self) -> None:
         """Give the lock back."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._lock.release()
 
     def node_uid(self) -> str:
         """Return the Node's identity, made at the first call of all."""

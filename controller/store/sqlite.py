@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import sqlite3
 import threading
@@ -25,6 +24,7 @@ from typing import Final, Literal, TypeAlias, TypeVar
 from controller.store import base, sqlite_log
 from controller.store.sqlite_writer import Writer
 from lattice.machinery.clock import Clock, SystemClock
+from lattice.machinery.filelock import FileLock
 from lattice.machinery.tasks import TaskOwner
 
 T = TypeVar("T")
@@ -71,7 +71,7 @@ class SqliteStore:
         try:
             db = sqlite_log.connect(path, synchronous=durability.upper())
         except BaseException:
-            os.close(self._lock)
+            self._lock.release()
             raise
         self._writer = Writer(path, db, clock, self._deliver)
         self._watchers: set[_Watcher] = set()
@@ -188,7 +188,7 @@ class SqliteStore:
         await asyncio.to_thread(self._readers.shutdown)
         for connection in self._reader_connections:
             connection.close()
-        os.close(self._lock)
+        self._lock.release()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -253,20 +253,18 @@ async def open_sqlite(path: Path, *, durability: Durability = "full", clock: Clo
     return SqliteStore(path, durability=durability, clock=clock or SystemClock())
 
 
-def _lock(path: Path) -> int:
+def _lock(path: Path) -> FileLock:
     """Take the lock beside the file; it is free again when the process ends, however it ends."""
+    lock = FileLock(path.with_name(f"{path.name}.lock"))
     try:
-        descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise base.StoreUnavailableError(f"cannot open {path}.lock: {error}; check the data directory") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
+        lock.acquire()
+    except BlockingIOError as error:
         raise base.StoreLockedError(
             f"{path} is in use by another process: one server at a time can use a data directory; stop it first"
         ) from error
-    return descriptor
+    except OSError as error:
+        raise base.StoreUnavailableError(f"cannot lock {path}.lock: {error}; check the data directory") from error
+    return lock
 
 
 def _check(ops: Sequence[base.Op]) -> None:

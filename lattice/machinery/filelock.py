@@ -1,7 +1,7 @@
 """One process at a time, by a lock on a file.
 
-Used for data directories by the control plane and by ``lattice up``. It is a ``flock``: the kernel gives it back when the process ends,
-however it ends, so nothing stale is left to clean up. The file stays. Children do not inherit it.
+Used for data directories by the control plane, the embedded store, the agent and ``lattice up``. It is a ``flock``: the kernel gives it
+back when the process ends, however it ends, so nothing stale is left to clean up. The file stays. Children do not inherit it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from types import TracebackType
 
 
 class FileLock:
-    """Held while it is entered.
+    """Held while it is entered, or from ``acquire`` to ``release`` where its owner is no block of code.
 
     Args:
         path: of the file; made where it does not exist, readable by the owner alone.
@@ -23,12 +23,12 @@ class FileLock:
         self._path = path
         self._descriptor: int | None = None
 
-    def __enter__(self) -> FileLock:
+    def acquire(self) -> None:
         """Take the lock, without waiting.
 
         Raises:
             BlockingIOError: another process has it.
-            OSError: the file cannot be opened.
+            OSError: the file cannot be opened or locked.
         """
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -37,10 +37,18 @@ class FileLock:
             os.close(descriptor)
             raise
         self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Give it back, if it is held."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __enter__(self) -> FileLock:
+        """Take the lock, as :meth:`acquire` does."""
+        self.acquire()
         return self
 
     def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None) -> None:
         """Give it back."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        self.release()
