@@ -123,7 +123,7 @@ def main(arguments: list[str]) -> int:
     if unknown := sorted(set(wanted) - set(STAGES)):
         parser.error(f"no such stage: {', '.join(unknown)}")
     started = time.monotonic()
-    ensure_venv()
+    ensure_venv("clients")
     run = Run(environment={**os.environ, "PYTHONUNBUFFERED": "1"})
     machine = _set_up(run, wanted)
     try:

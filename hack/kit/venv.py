@@ -21,16 +21,20 @@ CONSTRAINTS = REPOSITORY / "hack" / "constraints.txt"
 INSTALL_TIMEOUT_S = 1200
 
 
-def ensure_venv() -> Path:
+def ensure_venv(*groups: str) -> Path:
     """Create and fill the environment if need be; the path of its Python.
 
-    The development group is in it too: `hack/up --check` and `hack/test` need it, and two environments cost more than
+    The development group is always in it: `hack/up --check` and `hack/test` need it, and two environments cost more than
     one that is larger.
+
+    Args:
+        groups: Further groups of `pyproject.toml`; what is there already stays.
     """
     python = VENV / "bin" / "python"
     stamp = VENV / "lattice-stamp"
-    wanted = _fingerprint()
-    if python.exists() and stamp.exists() and stamp.read_text() == wanted:
+    wanted = {"dev", *groups}
+    fingerprint, *there = (stamp.read_text() if python.exists() and stamp.exists() else "").split() or [""]
+    if fingerprint == _fingerprint() and wanted <= set(there):
         return python
     if not python.exists():
         say(f"creating the virtual environment {VENV.name} with Python {sys.version.split()[0]}")
@@ -39,13 +43,14 @@ def ensure_venv() -> Path:
             install_packages(["python3-venv"], reason="this Python cannot create virtual environments")
             run([sys.executable, "-m", "venv", "--clear", VENV])
     say("installing dependencies (a minute or two the first time)")
-    group = tomllib.loads(PROJECT.read_text())["dependency-groups"]["dev"]
+    known = tomllib.loads(PROJECT.read_text())["dependency-groups"]
+    packages = [package for group in sorted(wanted) for package in known[group]]
     options: list[str | Path] = ["--quiet", "--disable-pip-version-check", "--constraint", CONSTRAINTS]
     run(
-        [python, "-m", "pip", "install", *options, "--editable", f"{REPOSITORY}[all]", *group],
+        [python, "-m", "pip", "install", *options, "--editable", f"{REPOSITORY}[all]", *packages],
         timeout_s=INSTALL_TIMEOUT_S,
     )
-    stamp.write_text(wanted)
+    stamp.write_text("\n".join([_fingerprint(), *sorted(wanted)]))
     return python
 
 
