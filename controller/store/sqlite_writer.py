@@ -22,12 +22,13 @@ import logging
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from controller.store import base, sqlite_log, sqlite_space
+from controller.store.sqlite_thread import JobThread
 from lattice.machinery.clock import Clock
 
 logger = logging.getLogger(__name__)
@@ -45,8 +46,6 @@ _SPARE_PAGES: Final = 256
 _BUSY_S: Final = 5.0
 """How long another program (a ``sqlite3`` shell, say) may hold the file's write lock before writes are refused."""
 _BUSY_RETRY_S: Final = 0.02
-_NUDGE_PERIOD_S: Final = 0.001
-_NUDGE_S: Final = 0.000_05
 _CORRUPT: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _FATAL: Final = _CORRUPT | {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
 """What would fail again for each transaction of a group alone, or must not be tried again because it may have been written."""
@@ -92,11 +91,9 @@ class Writer:
         self._deliver = deliver
         self._loop = asyncio.get_running_loop()
         self._queue: deque[_Item] = deque()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"store-write-{path.stem}")
-        self._job: tuple[Future[Any], Callable[[Future[Any]], None]] | None = None
+        self._thread = JobThread(f"store-write-{path.stem}", self._step)
         self._idle = asyncio.Event()
         self._idle.set()
-        self._nudging = False
         self._closing = False
         self._broken: base.StoreUnavailableError | None = None
         self._busy_since_s: float | None = None
@@ -146,8 +143,7 @@ class Writer:
         """Finish what was accepted, then close the connection."""
         self._closing = True
         await self._idle.wait()
-        await self._loop.run_in_executor(self._thread, self._end)
-        self._thread.shutdown()
+        await self._thread.close(self._end)
 
     def _submit(self, run: Callable[[_Group], Any], size_bytes: int = 0, *, then: Callable[[], None] | None = None) -> asyncio.Future[Any]:
         if self._broken is not None:
@@ -167,7 +163,7 @@ class Writer:
 
     def _step(self) -> None:
         """Begin what is next, unless a job runs: its end calls this again."""
-        if self._job is not None:
+        if self._thread.busy:
             return
         upkeep = (self._wal_due or self._sweeping) and not self._closing
         if self._queue and not (upkeep and self._group_was_last):
@@ -177,46 +173,11 @@ class Writer:
             self._group_was_last = False
             if self._wal_due:
                 self._wal_due = False
-                self._run(self._empty_wal, self._emptied)
+                self._thread.run(self._empty_wal, self._emptied)
             else:
                 self._sweep()
         else:
             self._idle.set()
-
-    def _run(self, work: Callable[[], Any], then: Callable[[Future[Any]], None]) -> None:
-        """Run a job in the thread, then ``then`` in the loop, then the next step."""
-        future = self._thread.submit(work)
-        self._job = (future, then)
-        future.add_done_callback(self._report)
-        if not self._nudging:
-            self._nudging = True
-            self._loop.call_later(_NUDGE_PERIOD_S, self._nudge)
-
-    def _report(self, _future: Future[Any]) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            self._loop.call_soon_threadsafe(self._finish)
-
-    def _finish(self) -> None:
-        if self._job is None or not self._job[0].done():
-            return
-        (future, then), self._job = self._job, None
-        try:
-            then(future)
-        finally:
-            self._step()
-
-    def _nudge(self) -> None:
-        """Let go of the GIL for an instant while a job runs.
-
-        A loop that never rests takes the GIL back as soon as it has let go of it, and a thread that asks for it less than Python's switch
-        interval (5 ms) ago loses every time: without this, the end of a commit may not be seen for seconds.
-        """
-        self._nudging = self._job is not None
-        if self._job is not None:
-            with contextlib.suppress(TimeoutError):
-                self._job[0].exception(_NUDGE_S)
-            self._loop.call_later(_NUDGE_PERIOD_S, self._nudge)
-            self._finish()
 
     # Groups
 
@@ -226,7 +187,7 @@ class Writer:
             group.space = sqlite_space.look(self._path)
             if group.space.scarce and not self._just_emptied:
                 self._just_emptied = True
-                self._run(self._empty_wal, self._emptied)
+                self._thread.run(self._empty_wal, self._emptied)
                 return
             self._just_emptied = False
             if not self._begin():
@@ -235,7 +196,7 @@ class Writer:
             before = self._db.total_changes
             self._fill(group)
             if self._db.total_changes != before:
-                self._run(self._commit, lambda future: self._committed(group, future))
+                self._thread.run(self._commit, lambda future: self._committed(group, future))
                 return
             self._db.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - told to the callers; a dead writer would leave every later one waiting for ever
@@ -319,8 +280,8 @@ class Writer:
             for item in items:
                 item.last_try = True
             self._queue.extendleft(reversed(items))
-            if code == sqlite3.SQLITE_FULL and self._job is None:
-                self._run(self._empty_wal, self._emptied)  # a deletion may fit into what that gives back
+            if code == sqlite3.SQLITE_FULL and not self._thread.busy:
+                self._thread.run(self._empty_wal, self._emptied)  # a deletion may fit into what that gives back
             return
         failure: base.StoreError
         if code == sqlite3.SQLITE_FULL:
@@ -366,7 +327,7 @@ class Writer:
             self._rollback()
             self._swept(_outcome(error))
         else:
-            self._run(lambda: self._shrink(more=more), self._swept)
+            self._thread.run(lambda: self._shrink(more=more), self._swept)
             return
         self._loop.call_soon(self._step)
 
