@@ -38,7 +38,7 @@ from nodeagent.supervisor import Supervisor
 from nodeagent.volumes.files import RunDirectory
 from nodeagent.workloads import spec
 from nodeagent.workloads.observed import ContainerTable
-from nodeagent.workloads.shell import Tools
+from nodeagent.workloads.tools import Tools
 
 logger = logging.getLogger(__name__)
 

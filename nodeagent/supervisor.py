@@ -14,7 +14,8 @@ from lattice.api import errors, names, storage
 from lattice.machinery.backoff import Backoff
 from lattice.machinery.tasks import TaskOwner
 from nodeagent.runtime import base
-from nodeagent.workloads.shell import PodWorker, Tools
+from nodeagent.workloads.shell import PodWorker
+from nodeagent.workloads.tools import Tools
 
 logger = logging.getLogger(__name__)
 

@@ -8,25 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, assert_never
 
 from lattice.api import errors, names, pod, tombstone
-from lattice.client.client import Client
-from lattice.machinery.clock import Clock
 from lattice.machinery.tasks import TaskOwner, TimeLimit
-from nodeagent.desired import Desired
 from nodeagent.images import plan as images
-from nodeagent.images.shell import Puller
 from nodeagent.ports import plan as ports_plan
-from nodeagent.ports.shell import Ports
-from nodeagent.probes.shell import Health, Prober
-from nodeagent.reporter import StatusReporter
+from nodeagent.probes.shell import Health
 from nodeagent.runtime import base
-from nodeagent.volumes.files import RunDirectory
 from nodeagent.workloads import plan, spec, status
-from nodeagent.workloads.observed import ContainerTable
+from nodeagent.workloads.image import PodImage
+from nodeagent.workloads.tools import Tools
 
 logger = logging.getLogger(__name__)
 
@@ -39,29 +31,6 @@ _UNKNOWN: Final = plan.Wait(
 )
 
 
-@dataclass(slots=True, kw_only=True)
-class Tools:
-    """What all workers of a node share."""
-
-    runtime: base.Runtime
-    client: Client
-    clock: Clock
-    desired: Desired
-    table: ContainerTable
-    ports: Ports
-    files: RunDirectory
-    puller: Puller
-    prober: Prober
-    reporter: StatusReporter
-    node: spec.Node
-    starts: asyncio.Semaphore
-    """At most four starts at a time: more only lengthen the queue inside Docker (measured)."""
-    mark_ended: Callable[[str], None]
-    """Notes durably that a Pod has ended here, see ``nodeagent.checkpoint``."""
-    volume_claims: dict[str, str]
-    """Docker volume to the uid of the Pod that is about to mount it. Claimed without an await between look and claim."""
-
-
 class PodWorker:
     """See the module's docstring."""
 
@@ -70,9 +39,7 @@ class PodWorker:
         self._tools = tools
         self._wake = asyncio.Event()
         self._memory = plan.Memory()
-        self._pulled = False
-        self._pulling: asyncio.Future[Exception | None] | None = None
-        self._must_pull = False
+        self._image = PodImage(tools, self._pull_ended)
         self._health: Health | None = None
         self._probed: base.ContainerId | None = None
         self._probes = TaskOwner(f"probes.{uid}")
@@ -186,23 +153,15 @@ class PodWorker:
             containers=containers,
             memory=self._memory,
             now_s=now_s,
-            image_ready=self._image_ready(wanted),
+            image_ready=self._image.ready(wanted, restarts=self._memory.restarts),
             blocked=blocked,
             restart_in_place=in_place,
             unhealthy=self._health.unhealthy if self._health else "",
         )
 
-    def _image_ready(self, wanted: pod.Pod | None) -> bool:
-        if wanted is None or self._pulled:
-            return True
-        if self._must_pull:
-            return False
-        # A restart never depends on a registry: "Always" counts for the first container of a Pod on this node.
-        return images.policy_of(wanted.spec.containers[0]) != "Always" or self._memory.restarts >= 0
-
     def _blocked(self, wanted: pod.Pod, containers: tuple[base.Container, ...]) -> plan.Wait | None:
         tools = self._tools
-        if self._pulling is not None:
+        if self._image.pulling:
             return plan.Wait(reason="ContainerCreating", message=f"pulling image {wanted.spec.containers[0].image}")
         try:
             blueprint = spec.make_blueprint(wanted, tools.desired.references(), tools.node)
@@ -275,7 +234,7 @@ class PodWorker:
         match action:
             case plan.Pull():
                 assert wanted is not None
-                self._pull(wanted)
+                self._image.pull(wanted)
             case plan.Create(restarts=restarts):
                 assert wanted is not None
                 await self._create(wanted, restarts)
@@ -299,21 +258,8 @@ class PodWorker:
             case _:
                 assert_never(action)
 
-    def _pull(self, wanted: pod.Pod) -> None:
-        image = wanted.spec.containers[0].image or ""
-        if images.policy_of(wanted.spec.containers[0]) == "Never":
-            self._must_pull = False
-            raise base.ImageNotFoundError(f"image {image} is not on this node, and its pull policy is Never")
-        named = {reference.name for reference in wanted.spec.image_pull_secrets}
-        secrets = [secret for (space, name), secret in self._tools.desired.secrets.items() if space == wanted.namespace and name in named]
-        self._pulling = self._tools.puller.pull(image, images.credentials(image, secrets))
-        self._pulling.add_done_callback(self._pull_ended)
-
-    def _pull_ended(self, future: asyncio.Future[Exception | None]) -> None:
-        self._pulling = None
-        error = future.result()
+    def _pull_ended(self, error: Exception | None) -> None:
         if error is None:
-            self._pulled, self._must_pull = True, False
             self._memory = plan.succeeded(self._memory)
         else:
             reason = "ErrImagePull" if self._memory.failures == 0 else "ImagePullBackOff"
@@ -336,7 +282,7 @@ class PodWorker:
         try:
             container_id = await tools.runtime.create(spec.with_attempt(blueprint, wanted, restarts=restarts, ports=ports))
         except base.ImageNotFoundError:
-            self._must_pull, self._pulled = True, False
+            self._image.missing()
             if images.policy_of(wanted.spec.containers[0]) == "Never":
                 raise
             return

@@ -1,0 +1,45 @@
+"""What the workers of all Pods of a node share: one of each, made by ``nodeagent.main``, handed on by the supervisor.
+
+A record and nothing more: each part keeps its own promises. Everything in it is used from the agent's one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lattice.client.client import Client
+from lattice.machinery.clock import Clock
+from nodeagent.desired import Desired
+from nodeagent.images.shell import Puller
+from nodeagent.ports.shell import Ports
+from nodeagent.probes.shell import Prober
+from nodeagent.reporter import StatusReporter
+from nodeagent.runtime import base
+from nodeagent.volumes.files import RunDirectory
+from nodeagent.workloads import spec
+from nodeagent.workloads.observed import ContainerTable
+
+
+@dataclass(slots=True, kw_only=True)
+class Tools:
+    """What all workers of a node share."""
+
+    runtime: base.Runtime
+    client: Client
+    clock: Clock
+    desired: Desired
+    table: ContainerTable
+    ports: Ports
+    files: RunDirectory
+    puller: Puller
+    prober: Prober
+    reporter: StatusReporter
+    node: spec.Node
+    starts: asyncio.Semaphore
+    """At most four starts at a time: more only lengthen the queue inside Docker (measured)."""
+    mark_ended: Callable[[str], None]
+    """Notes durably that a Pod has ended here, see ``nodeagent.checkpoint``."""
+    volume_claims: dict[str, str]
+    """Docker volume to the uid of the Pod that is about to mount it. Claimed without an await between look and claim."""
