@@ -11,24 +11,22 @@ Everything it started is stopped at the end, and every container and volume of i
 from __future__ import annotations
 
 import contextlib
-import sys
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import orjson
 
 from lattice.api import errors, node
-from lattice.client import http, kubeconfig
 from lattice.client.client import Client
+from lattice.testing.controlplane import LATTICE, ControlPlane
 from lattice.testing.engine import Engine
-from lattice.testing.etcd import EtcdServer
 from lattice.testing.polling import eventually
-from lattice.testing.processes import Process, free_port
+from lattice.testing.processes import Process
 
-LATTICE = (sys.executable, "-m", "lattice.cli.main")
+__all__ = ["LATTICE", "LocalCluster"]
 
 
-class LocalCluster:
+class LocalCluster(ControlPlane):
     """A control plane and its agents on this machine.
 
     Args:
@@ -47,52 +45,28 @@ class LocalCluster:
         name: str = "test",
         port_range: str = "30000-32767",
     ) -> None:
-        self.directory = directory
+        super().__init__(directory, store=store)
         self.docker_host = docker_host
         self.name = name
         self.engine = Engine(docker_host)
-        self.etcd = EtcdServer(directory / "etcd") if store == "etcd" else None
-        self.port = free_port()
-        self.kubeconfig = directory / "kubeconfig"
-        self.data_dir = directory / "server"
-        self.token_file = directory / "tokens.csv"
         self.client: Client
         self.agents: dict[str, Process] = {}
         self._port_range = port_range
-        self._store = store
-        self._node_kubeconfigs: dict[str, Path] = {}
-        self._clients: list[Client] = []
 
-    @property
-    def url(self) -> str:
-        """Return the address of the API."""
-        return f"https://127.0.0.1:{self.port}"
+    def users(self) -> tuple[str, ...]:
+        """Return the lines of the token file: also two nodes."""
+        nodes = (f'node{number}-token,system:node:{self.name}{number},{uid},"system:nodes"' for number, uid in (("", 3), ("2", 4)))
+        return (*super().users(), *nodes)
 
-    async def __aenter__(self) -> LocalCluster:
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self.token_file.write_text(
-            'admin-token,admin,1,"system:masters"\n'
-            "alice-token,alice,2,\n"
-            f'node-token,system:node:{self.name},3,"system:nodes"\n'
-            f'node2-token,system:node:{self.name}2,4,"system:nodes"\n'
-        )
-        self.token_file.chmod(0o600)
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
         await self.engine.__aenter__()
-        arguments = ["server", "--data-dir", str(self.data_dir), "--listen", f"127.0.0.1:{self.port}"]
-        arguments += ["--token-file", str(self.token_file), "--kubeconfig-out", str(self.kubeconfig), "--store", self._store]
-        if self.etcd is not None:
-            arguments += ["--etcd-endpoints", self.etcd.endpoint]
-        self.server = Process((*LATTICE, *arguments), log=self.directory / "server.log")
         return self
 
-    async def __aexit__(self, *_error: object) -> None:
+    async def __aexit__(self, *error: object) -> None:
         for agent in self.agents.values():
             await agent.stop()
-        for client in self._clients:
-            await client.close()
-        await self.server.stop()
-        if self.etcd is not None:
-            await self.etcd.stop()
+        await super().__aexit__(*error)
         for identity in self.node_uids():
             await self.engine.clean(f"lattice.dev/node-uid={identity}")
         await self.engine.__aexit__()
@@ -107,50 +81,16 @@ class LocalCluster:
 
     async def start(self) -> None:
         """Start store, control plane and the first agent, and wait until the node is ready."""
-        if self.etcd is not None and not self.etcd.running:
-            await self.etcd.start()
         await self.start_server()
         self.client = self.client_for("admin-token")
         await self.start_agent()
-
-    async def start_server(self) -> None:
-        """Start the control plane and wait until it is ready."""
-        self.server.start()
-        await self.wait_server()
-
-    async def wait_server(self, deadline_s: float = 30.0) -> None:
-        """Wait until the control plane is ready."""
-
-        async def ready() -> bool:
-            if not self.server.running:
-                raise RuntimeError(f"the server ended:\n{self.server.tail()}")
-            if not self.kubeconfig.exists():
-                return False
-            client = self.client_for("admin-token", keep=False)
-            try:
-                return await client.send("GET", "/readyz", timeout_s=2) == b"ok"
-            except (errors.UnavailableError, errors.ApiError):
-                return False
-            finally:
-                await client.close()
-
-        await eventually(ready, deadline_s, "the server to be ready")
-
-    def client_for(self, token: str, *, keep: bool = True) -> Client:
-        """Return a client with a token; ``keep``: it is closed with the cluster."""
-        config = kubeconfig.load(self.kubeconfig)
-        client = Client(http.HttpTransport(self.url, ca_data=config.ca_data, token=token))
-        if keep:
-            self._clients.append(client)
-        return client
 
     async def start_agent(self, name: str | None = None, *, token: str = "node-token", wait: bool = True) -> Process:  # noqa: S107 - a test's token
         """Start an agent (again) and wait until its Node is ready."""
         name = name or self.name
         agent = self.agents.get(name)
         if agent is None:
-            config = self.directory / f"{name}.kubeconfig"
-            kubeconfig.write(config, server=self.url, ca_data=kubeconfig.load(self.kubeconfig).ca_data, user=name, token=token)
+            config = self.kubeconfig_for(name, token)
             arguments = ["node", "--kubeconfig", str(config), "--name", name, "--docker-host", self.docker_host]
             arguments += ["--data-dir", str(self.directory / f"agent-{name}"), "--port-range", self._port_range]
             agent = self.agents[name] = Process((*LATTICE, *arguments), log=self.directory / f"agent-{name}.log")

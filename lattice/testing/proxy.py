@@ -1,0 +1,90 @@
+"""A TCP proxy between a client and a server, whose line tests cut: as a NAT box that forgets, or a network that is away for a while.
+
+async with Proxy("127.0.0.1", server_port) as proxy:
+    ...                        # the client talks to proxy.port
+    proxy.cut()                # every open connection breaks at once
+    async with proxy.away():   # and for a while there is nobody to connect to
+        ...
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Self
+
+
+class Proxy:
+    """Forwards connections until it is told to cut them.
+
+    Args:
+        host: where the server listens.
+        port: where the server listens.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = (host, port)
+        self._open: set[asyncio.StreamWriter] = set()
+        self._server: asyncio.Server | None = None
+        self._refusing = False
+        self.port = 0
+        self.accepted = 0
+        """Connections so far: a client that connects again raises it."""
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        self._refusing = True
+        self.cut()
+        await self._server.wait_closed()
+
+    def cut(self) -> int:
+        """Reset every open connection, in both directions; return how many there were."""
+        for writer in self._open:
+            writer.transport.abort()
+        return len(self._open) // 2
+
+    @contextlib.asynccontextmanager
+    async def away(self) -> AsyncIterator[None]:
+        """Cut everything and reset whoever connects, until the block ends."""
+        self._refusing = True
+        self.cut()
+        try:
+            yield
+        finally:
+            self._refusing = False
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._refusing:
+            writer.transport.abort()
+            return
+        self.accepted += 1
+        try:
+            far_reader, far_writer = await asyncio.open_connection(*self._target)
+        except OSError:  # the server is away
+            writer.transport.abort()
+            return
+        self._open |= {writer, far_writer}
+        try:
+            await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
+        finally:
+            self._open -= {writer, far_writer}
+            writer.transport.abort()
+            far_writer.transport.abort()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+        if writer.can_write_eof():
+            writer.write_eof()
+            return
+    writer.transport.abort()
