@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gzip
 import logging
 import ssl
 import uuid
@@ -16,6 +15,7 @@ from typing import Final
 
 from aiohttp import http_exceptions, web
 
+from controller.apiserver import compression
 from controller.apiserver.request import ApiRequest, ApiResponse, ApiStream, error_response
 from controller.apiserver.server import ApiServer
 from lattice.api import errors
@@ -26,7 +26,6 @@ logger = logging.getLogger(__name__)
 MAX_BODY_BYTES: Final = 3 * 1024 * 1024
 """Largest request body, as kube-apiserver's."""
 _GZIP_FROM_BYTES: Final = 128 * 1024
-_GZIP_LEVEL: Final = 1
 _SHUTDOWN_S: Final = 5.0
 _MAX_HEADER_BYTES: Final = 32 * 1024
 _IDLE_S: Final = 120.0
@@ -142,7 +141,8 @@ class HttpServer:
         assert isinstance(answer, ApiResponse)
         headers, body = self._headers(answer), answer.body
         if len(body) > _GZIP_FROM_BYTES and "gzip" in request.headers.get("Accept-Encoding", ""):
-            body = await asyncio.to_thread(gzip.compress, body, _GZIP_LEVEL, mtime=0)  # a large list must not hold up the others
+            quick = len(body) <= compression.QUICK_BYTES
+            body = compression.gzip(body) if quick else await asyncio.to_thread(compression.gzip, body)  # must not hold up the others
             headers["Content-Encoding"] = "gzip"
             headers["Vary"] = "Accept-Encoding"
         return web.Response(status=answer.status, body=body, headers=headers)
