@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from lattice.api import meta
 
@@ -14,6 +14,8 @@ EVENT_TTL_S: Final = 3600
 
 class ObjectReference(meta.Model):
     """A reference to an object of any kind."""
+
+    model_config = ConfigDict(json_schema_extra=meta.ATOMIC)
 
     api_version: str | None = None
     """Group and version."""

@@ -8,10 +8,47 @@ ignored here, so that an older client can read a newer server's objects.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, ClassVar, Generic, Literal, NewType, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Generic, Literal, NewType, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 from pydantic.alias_generators import to_camel
+
+from lattice.api import times
+
+E = TypeVar("E")
+
+ATOMIC: Final[dict[str, Any]] = {"x-kubernetes-map-type": "atomic"}
+"""``json_schema_extra`` of a model that is one value for server-side apply: a reference, a selector."""
+ATOMIC_MAP: Final = Field(json_schema_extra=ATOMIC)
+"""The same for one field."""
+GRANULAR_MAP: Final = Field(json_schema_extra={"x-kubernetes-map-type": "granular"})
+"""For a field whose model is atomic elsewhere: here each of its fields has its own manager."""
+ATOMIC_LIST: Final = Field(json_schema_extra={"x-kubernetes-list-type": "atomic"})
+"""A list that is one value: whoever writes it replaces it."""
+SET_LIST: Final = Field(json_schema_extra={"x-kubernetes-list-type": "set", "x-kubernetes-patch-strategy": "merge"})
+"""A list of scalars, each at most once; a strategic patch adds to it."""
+
+
+def list_map(*keys: str, merge_key: str | None = None, retain_keys: bool = False) -> Any:
+    """Return the annotation of a list that is a map by ``keys``, for server-side apply and for strategic merge patches.
+
+    Args:
+        keys: wire names of the key fields; together they occur once in the list.
+        merge_key: what a strategic merge patch goes by: it knows one key only. ``None``: the first of ``keys``.
+        retain_keys: a strategic patch of an item may name the fields that stay (the item is a union of sources).
+    """
+    return Field(
+        json_schema_extra={
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": list(keys),
+            "x-kubernetes-patch-merge-key": merge_key or keys[0],
+            "x-kubernetes-patch-strategy": "merge,retainKeys" if retain_keys else "merge",
+        }
+    )
+
+
+AtomicList = Annotated[tuple[E, ...], ATOMIC_LIST]
+"""The usual list."""
 
 Uid = NewType("Uid", str)
 NodeName = NewType("NodeName", str)
@@ -74,7 +111,7 @@ Time = Annotated[
     datetime,
     BeforeValidator(_parse_time),
     PlainSerializer(lambda t: t.strftime("%Y-%m-%dT%H:%M:%SZ"), return_type=str, when_used="json"),
-    Field(json_schema_extra={"type": "string", "format": "date-time"}),
+    Field(json_schema_extra={"type": "string", "format": "date-time", times.MARKER: times.SECONDS}),
 ]
 """A time in whole seconds, as ``metav1.Time``."""
 
@@ -82,13 +119,15 @@ MicroTime = Annotated[
     datetime,
     BeforeValidator(_parse_time),
     PlainSerializer(lambda t: t.strftime("%Y-%m-%dT%H:%M:%S.%fZ"), return_type=str, when_used="json"),
-    Field(json_schema_extra={"type": "string", "format": "date-time"}),
+    Field(json_schema_extra={"type": "string", "format": "date-time", times.MARKER: times.MICROSECONDS}),
 ]
 """A time in microseconds, as ``metav1.MicroTime``."""
 
 
 class OwnerReference(Model):
     """An object that owns this one, in the same namespace or cluster-scoped. When all owners are gone, this object is deleted."""
+
+    model_config = ConfigDict(json_schema_extra=ATOMIC)
 
     api_version: str
     """API group and version of the owner, such as ``lattice.dev/v1``."""
@@ -104,6 +143,25 @@ class OwnerReference(Model):
     """Whether a foreground deletion of the owner waits for this object."""
 
 
+class ManagedFieldsEntry(Model):
+    """The fields that one manager wrote with one operation."""
+
+    manager: str | None = None
+    """Name of the manager: a tool, a controller, a person's choice."""
+    operation: str | None = None
+    """``Apply`` (the manager removes a field by no longer applying it) or ``Update``."""
+    api_version: str | None = None
+    """Group and version in which the fields are named."""
+    time: Time | None = None
+    """When the manager last added, changed or removed one of the fields."""
+    fields_type: str | None = None
+    """How the fields are written down; only ``FieldsV1``."""
+    fields_v1: dict[str, Any] | None = None
+    """The fields as a tree: ``f:<name>`` a field, ``k:<keys>`` a list item by its keys, ``v:<value>`` one by its value, ``.`` the node."""
+    subresource: str | None = None
+    """The subresource that was written through; empty for the object itself."""
+
+
 class ObjectMeta(Model):
     """Metadata that every stored object has. The server writes uid, resourceVersion, generation and the two times."""
 
@@ -113,6 +171,8 @@ class ObjectMeta(Model):
     """Prefix of a generated name, used when ``name`` is empty."""
     namespace: str | None = None
     """Namespace of a namespaced object. Cannot be changed."""
+    self_link: str | None = None
+    """Deprecated: accepted and never filled in."""
     uid: Uid | None = None
     """Unique in time and space. Written by the server."""
     resource_version: str | None = None
@@ -129,11 +189,11 @@ class ObjectMeta(Model):
     """Key-value pairs to select objects by."""
     annotations: dict[str, str] = Field(default_factory=dict)
     """Key-value pairs for tools, not for selection; at most 256 KiB in all."""
-    owner_references: tuple[OwnerReference, ...] = ()
+    owner_references: Annotated[tuple[OwnerReference, ...], list_map("uid")] = ()
     """Objects that this one depends on."""
-    finalizers: tuple[str, ...] = ()
+    finalizers: Annotated[tuple[str, ...], SET_LIST] = ()
     """Names of parties that must agree before the object leaves the store."""
-    managed_fields: tuple[dict[str, Any], ...] | None = None
+    managed_fields: AtomicList[ManagedFieldsEntry] | None = None
     """Who wrote which field. Written by the server."""
 
 

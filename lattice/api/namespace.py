@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -12,7 +12,7 @@ from lattice.api import meta
 class NamespaceSpec(meta.Model):
     """Desired state of a Namespace."""
 
-    finalizers: tuple[str, ...] = ()
+    finalizers: meta.AtomicList[str] = ()
     """Parties that must empty the namespace before it goes; the server sets ``kubernetes``."""
 
 
@@ -21,7 +21,7 @@ class NamespaceStatus(meta.Model):
 
     phase: Literal["Active", "Terminating"] | None = None
     """``Terminating`` once its deletion was asked for: nothing new can be created in it."""
-    conditions: tuple[meta.Condition, ...] = ()
+    conditions: Annotated[tuple[meta.Condition, ...], meta.list_map("type")] = ()
     """What a deletion still waits for."""
 
 

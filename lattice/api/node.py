@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -29,7 +29,7 @@ class NodeSpec(meta.Model):
 
     unschedulable: bool | None = None
     """If true, no new Pod is bound here (cordon)."""
-    taints: tuple[Taint, ...] = ()
+    taints: meta.AtomicList[Taint] = ()
     """Taints of the Node."""
     provider_id: str | None = Field(default=None, alias="providerID")
     """``lattice://<node uuid>``: the UUID in the agent's data directory, which is the Node's identity. Written by the agent once."""
@@ -72,7 +72,7 @@ class NodeSystemInfo(meta.Model):
 class ContainerImage(meta.Model):
     """An image on the Node."""
 
-    names: tuple[str, ...] = ()
+    names: meta.AtomicList[str] = ()
     """Tags and digests."""
     size_bytes: int | None = None
     """Size in bytes."""
@@ -85,13 +85,13 @@ class NodeStatus(meta.Model):
     """What the machine offers in all."""
     allocatable: quantity.ResourceList = Field(default_factory=dict)
     """What Pods may use."""
-    conditions: tuple[NodeCondition, ...] = ()
+    conditions: Annotated[tuple[NodeCondition, ...], meta.list_map("type")] = ()
     """``Ready`` and others."""
-    addresses: tuple[NodeAddress, ...] = ()
+    addresses: Annotated[tuple[NodeAddress, ...], meta.list_map("type")] = ()
     """Addresses, for information."""
     node_info: NodeSystemInfo | None = None
     """What runs on the machine."""
-    images: tuple[ContainerImage, ...] = ()
+    images: meta.AtomicList[ContainerImage] = ()
     """Images on the machine, the largest 50."""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from lattice.api import meta, quantity
 
@@ -25,6 +25,8 @@ RestartPolicy = Literal["Always", "OnFailure", "Never"]
 class KeySelector(meta.Model):
     """A key of a Secret or ConfigMap in the Pod's namespace."""
 
+    model_config = ConfigDict(json_schema_extra=meta.ATOMIC)
+
     name: str = ""
     """Name of the object."""
     key: str
@@ -35,6 +37,8 @@ class KeySelector(meta.Model):
 
 class FieldSelector(meta.Model):
     """A field of the Pod."""
+
+    model_config = ConfigDict(json_schema_extra=meta.ATOMIC)
 
     api_version: str | None = None
     """Version of the path, ``v1``."""
@@ -71,6 +75,15 @@ class ObjectName(meta.Model):
     """Name of the object."""
     optional: bool | None = None
     """Whether it may be absent."""
+
+
+class LocalObjectReference(meta.Model):
+    """A reference by name to an object of the same namespace."""
+
+    model_config = ConfigDict(json_schema_extra=meta.ATOMIC)
+
+    name: str = ""
+    """Name of the object."""
 
 
 class EnvFromSource(meta.Model):
@@ -124,7 +137,7 @@ class ResourceRequirements(meta.Model):
 class ExecAction(meta.Model):
     """A command in the container."""
 
-    command: tuple[str, ...] = ()
+    command: meta.AtomicList[str] = ()
     """Program and arguments, without a shell."""
 
 
@@ -148,7 +161,7 @@ class HTTPGetAction(meta.Model):
     """Host header and address; default the container's address."""
     scheme: Literal["HTTP", "HTTPS"] | None = None
     """Scheme; certificates are not checked."""
-    http_headers: tuple[HTTPHeader, ...] = ()
+    http_headers: meta.AtomicList[HTTPHeader] = ()
     """More headers."""
 
 
@@ -200,21 +213,21 @@ class Container(meta.Model):
     """Name, a DNS label, unique in the Pod."""
     image: str | None = None
     """Image reference."""
-    command: tuple[str, ...] = ()
+    command: meta.AtomicList[str] = ()
     """Replaces the image's entrypoint."""
-    args: tuple[str, ...] = ()
+    args: meta.AtomicList[str] = ()
     """Replaces the image's command."""
     working_dir: str | None = None
     """Working directory."""
-    ports: tuple[ContainerPort, ...] = ()
+    ports: Annotated[tuple[ContainerPort, ...], meta.list_map("containerPort", "protocol")] = ()
     """Ports to publish."""
-    env: tuple[EnvVar, ...] = ()
+    env: Annotated[tuple[EnvVar, ...], meta.list_map("name")] = ()
     """Environment."""
-    env_from: tuple[EnvFromSource, ...] = ()
+    env_from: meta.AtomicList[EnvFromSource] = ()
     """Environment from whole objects; ``env`` wins."""
     resources: ResourceRequirements = Field(default_factory=ResourceRequirements)
     """Requests and limits."""
-    volume_mounts: tuple[VolumeMount, ...] = ()
+    volume_mounts: Annotated[tuple[VolumeMount, ...], meta.list_map("mountPath")] = ()
     """Volumes in the container."""
     liveness_probe: Probe | None = None
     """Failure restarts the container."""
@@ -248,7 +261,7 @@ class SecretVolumeSource(meta.Model):
 
     secret_name: str | None = None
     """Name of the Secret."""
-    items: tuple[KeyToPath, ...] = ()
+    items: meta.AtomicList[KeyToPath] = ()
     """Keys to show; default all."""
     default_mode: int | None = Field(default=None, ge=0, le=0o777)
     """Permission bits, default 0644."""
@@ -261,7 +274,7 @@ class ConfigMapVolumeSource(meta.Model):
 
     name: str = ""
     """Name of the ConfigMap."""
-    items: tuple[KeyToPath, ...] = ()
+    items: meta.AtomicList[KeyToPath] = ()
     """Keys to show; default all."""
     default_mode: int | None = Field(default=None, ge=0, le=0o777)
     """Permission bits, default 0644."""
@@ -320,19 +333,19 @@ class Toleration(meta.Model):
 class PodSpec(meta.Model):
     """Desired state of a Pod."""
 
-    containers: tuple[Container, ...] = Field(default=(), min_length=1)
+    containers: Annotated[tuple[Container, ...], meta.list_map("name")] = Field(default=(), min_length=1)
     """Containers."""
-    volumes: tuple[Volume, ...] = ()
+    volumes: Annotated[tuple[Volume, ...], meta.list_map("name", retain_keys=True)] = ()
     """Volumes that containers can mount."""
     restart_policy: RestartPolicy | None = None
     """Default ``Always``."""
     termination_grace_period_seconds: int | None = Field(default=None, ge=0)
     """Seconds from the stop signal to SIGKILL; default 30."""
-    node_selector: dict[str, str] = Field(default_factory=dict)
+    node_selector: Annotated[dict[str, str], meta.ATOMIC_MAP] = Field(default_factory=dict)
     """Labels that the Node must have."""
     node_name: str | None = None
     """The Node it is bound to. Written by the scheduler through ``binding``."""
-    tolerations: tuple[Toleration, ...] = ()
+    tolerations: meta.AtomicList[Toleration] = ()
     """Taints that do not keep it away."""
     hostname: str | None = None
     """Hostname in the containers; default the Pod's name."""
@@ -340,7 +353,7 @@ class PodSpec(meta.Model):
     """Higher is scheduled first."""
     scheduler_name: str | None = None
     """Default ``default-scheduler``: Lattice's."""
-    image_pull_secrets: tuple[ObjectName, ...] = ()
+    image_pull_secrets: Annotated[tuple[LocalObjectReference, ...], meta.list_map("name")] = ()
     """Secrets with registry credentials."""
     service_account_name: str | None = None
     """Stored; no token is mounted."""
@@ -431,7 +444,7 @@ class PodStatus(meta.Model):
 
     phase: Phase | None = None
     """Where in its life the Pod is."""
-    conditions: tuple[meta.Condition, ...] = ()
+    conditions: Annotated[tuple[meta.Condition, ...], meta.list_map("type")] = ()
     """``PodScheduled``, ``Initialized``, ``ContainersReady``, ``Ready``."""
     message: str | None = None
     """Why, a sentence."""
@@ -441,11 +454,11 @@ class PodStatus(meta.Model):
     """Address of the Node."""
     pod_ip: str | None = Field(default=None, alias="podIP")
     """Address of the Pod on the node's bridge; not reachable from other nodes."""
-    pod_ips: tuple[PodIP, ...] = Field(default=(), alias="podIPs")
+    pod_ips: Annotated[tuple[PodIP, ...], meta.list_map("ip")] = Field(default=(), alias="podIPs")
     """The same, as a list."""
     start_time: meta.Time | None = None
     """When the agent first saw the Pod."""
-    container_statuses: tuple[ContainerStatus, ...] = ()
+    container_statuses: meta.AtomicList[ContainerStatus] = ()
     """Containers."""
     qos_class: Literal["Guaranteed", "Burstable", "BestEffort"] | None = None
     """From requests and limits."""

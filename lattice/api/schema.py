@@ -2,7 +2,8 @@
 
 pydantic's JSON schema is turned into what ``apiextensions.k8s.io/v1`` calls structural: references inlined, titles gone, optional
 fields of the plain type (absent means unset; null is dropped by the server), int-or-string marked, defaults kept only where they say
-something, descriptions kept. Pure; the result is shared, so callers must not change it.
+something, descriptions kept. List and map types, and for the built-in kinds patch strategies, come from the annotations at the fields
+(``meta.list_map`` and its neighbours). Pure; the result is shared, so callers must not change it.
 """
 
 from __future__ import annotations
@@ -11,73 +12,98 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, Final
 
-from lattice.api import meta
+from lattice.api import meta, names, times
 
-_LIST_KEYS: Final = {
-    "containers": ("name",),
-    "volumes": ("name",),
-    "env": ("name",),
-    "conditions": ("type",),
-    "ownerReferences": ("uid",),
-}
-"""Lists that are maps by these keys, by field name: one entry a key."""
 _KEPT: Final = (
     "type", "format", "description", "enum", "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "pattern",
-    "x-kubernetes-int-or-string", "x-kubernetes-validations",
+    "x-kubernetes-int-or-string", "x-kubernetes-validations", "x-kubernetes-list-type", "x-kubernetes-list-map-keys",
+    "x-kubernetes-map-type",
 )  # fmt: skip
+_BUILT_IN: Final = ("x-kubernetes-patch-strategy", "x-kubernetes-patch-merge-key", times.MARKER)
+"""What only a built-in kind has: a custom resource takes no strategic merge patch, and its times stay as they were written."""
+HEAD: Final = {
+    "apiVersion": {
+        "type": "string",
+        "description": "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized "
+        "schemas to the latest internal value, and may reject unrecognized values. More info: "
+        "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources",
+    },
+    "kind": {
+        "type": "string",
+        "description": "Kind is a string value representing the REST resource this object represents. Servers may infer this from the "
+        "endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: "
+        "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds",
+    },
+}
+"""The two fields of every object, with the words in which every Kubernetes server describes them."""
+METADATA_DESCRIPTION: Final = (
+    "Standard object's metadata. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata"
+)
 
 
 @cache
 def object_schema(kind: type[meta.Object]) -> dict[str, Any]:
     """Return the schema of a kind, with the full schema of ``metadata``."""
     source = kind.model_json_schema(by_alias=True)
-    schema = _convert(source, source.get("$defs", {}))
-    schema["properties"].pop("apiVersion"), schema["properties"].pop("kind")
-    head = {
-        "apiVersion": {"type": "string", "description": "Group and version of this representation of the object."},
-        "kind": {"type": "string", "description": "Kind of the object."},
-    }
-    schema["properties"] = {**head, **schema["properties"]}
+    schema = _Converter(source.get("$defs", {}), built_in=kind.GROUP != names.GROUP).convert(source)
+    rest = {name: child for name, child in schema["properties"].items() if name not in HEAD}
+    rest["metadata"] = {**rest["metadata"], "description": METADATA_DESCRIPTION}
+    schema["properties"] = {**HEAD, **rest}
     return schema
 
 
-def _convert(node: Mapping[str, Any], definitions: Mapping[str, Any], field_name: str = "") -> dict[str, Any]:
-    if "$ref" in node:
-        target = definitions[node["$ref"].rsplit("/", 1)[-1]]
-        node = {**target, **{key: value for key, value in node.items() if key != "$ref"}}
-    if "anyOf" in node and not node.get("x-kubernetes-int-or-string"):
-        node = _without_null(node, definitions)
+@cache
+def object_meta_schema() -> dict[str, Any]:
+    """Return the schema of the ``metadata`` of any object, for custom resources."""
+    source = meta.ObjectMeta.model_json_schema(by_alias=True)
+    return _Converter(source.get("$defs", {}), built_in=True).convert(source)
+
+
+class _Converter:
+    """One kind's JSON schema, as pydantic makes it, into a structural one."""
+
+    def __init__(self, definitions: Mapping[str, Any], *, built_in: bool) -> None:
+        self._definitions = definitions
+        self._kept = (*_KEPT, *_BUILT_IN) if built_in else _KEPT
+
+    def convert(self, node: Mapping[str, Any]) -> dict[str, Any]:
+        """Return ``node`` without references, unions with null, and titles."""
         if "$ref" in node:
-            return _convert(node, definitions, field_name)
-    out: dict[str, Any] = {key: node[key] for key in _KEPT if key in node}
-    if node.get("x-kubernetes-int-or-string"):
-        out.pop("type", None)
-        out["anyOf"] = [{"type": "integer"}, {"type": "string"}]
-    if "const" in node:
-        out["enum"] = [node["const"]]
-        out["type"] = "string"
-    if "exclusiveMinimum" in node:
-        out["minimum"] = node["exclusiveMinimum"] + 1
-    if node.get("type") == "array":
-        out["items"] = _convert(node.get("items", {}), definitions)
-        if field_name in _LIST_KEYS and "properties" in out["items"]:
-            out["x-kubernetes-list-type"] = "map"
-            out["x-kubernetes-list-map-keys"] = list(_LIST_KEYS[field_name])
-    elif node.get("type") == "object":
+            target = self._definitions[node["$ref"].rsplit("/", 1)[-1]]
+            node = {**target, **{key: value for key, value in node.items() if key != "$ref"}}
+        if "anyOf" in node and not node.get("x-kubernetes-int-or-string"):
+            node = _without_null(node)
+            if "$ref" in node:
+                return self.convert(node)
+        out: dict[str, Any] = {key: node[key] for key in self._kept if key in node}
+        if "description" in out:
+            out["description"] = out["description"].replace("``", "`")
+        if node.get("x-kubernetes-int-or-string"):
+            out.pop("type", None)
+            out["anyOf"] = [{"type": "integer"}, {"type": "string"}]
+        if "const" in node:
+            out["enum"] = [node["const"]]
+            out["type"] = "string"
+        if "exclusiveMinimum" in node:
+            out["minimum"] = node["exclusiveMinimum"] + 1
+        if node.get("type") == "array":
+            out["items"] = self.convert(node.get("items", {}))
+        elif node.get("type") == "object":
+            out |= self._fields(node)
+        if node.get("default"):
+            out["default"] = node["default"]
+        return out
+
+    def _fields(self, node: Mapping[str, Any]) -> dict[str, Any]:
         if "properties" in node:
-            out["properties"] = {name: _convert(child, definitions, name) for name, child in node["properties"].items()}
-            if node.get("required"):
-                out["required"] = list(node["required"])
-        elif isinstance(node.get("additionalProperties"), Mapping):
-            out["additionalProperties"] = _convert(node["additionalProperties"], definitions)
-        else:
-            out["x-kubernetes-preserve-unknown-fields"] = True
-    if node.get("default"):
-        out["default"] = node["default"]
-    return out
+            fields = {"properties": {name: self.convert(child) for name, child in node["properties"].items()}}
+            return {**fields, "required": list(node["required"])} if node.get("required") else fields
+        if isinstance(node.get("additionalProperties"), Mapping):
+            return {"additionalProperties": self.convert(node["additionalProperties"])}
+        return {"x-kubernetes-preserve-unknown-fields": True}
 
 
-def _without_null(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
+def _without_null(node: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``X | None`` as ``X``."""
     options = [option for option in node["anyOf"] if option.get("type") != "null"]
     if len(options) != 1:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from pydantic import ConfigDict
+
 from lattice.api import meta
 
 NodeSelectorOperator = Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]
@@ -22,16 +24,18 @@ class NodeSelectorRequirement(meta.Model):
     """Label."""
     operator: NodeSelectorOperator
     """How to compare."""
-    values: tuple[str, ...] = ()
+    values: meta.AtomicList[str] = ()
     """What to compare with."""
 
 
 class NodeSelectorTerm(meta.Model):
     """Demands that must all hold."""
 
-    match_expressions: tuple[NodeSelectorRequirement, ...] = ()
+    model_config = ConfigDict(json_schema_extra=meta.ATOMIC)
+
+    match_expressions: meta.AtomicList[NodeSelectorRequirement] = ()
     """On labels."""
-    match_fields: tuple[NodeSelectorRequirement, ...] = ()
+    match_fields: meta.AtomicList[NodeSelectorRequirement] = ()
     """On fields; only ``metadata.name``."""
 
     def matches(self, labels: Mapping[str, str], name: str) -> bool:
@@ -69,7 +73,7 @@ class LabelSelectorRequirement(meta.Model):
     """Label."""
     operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
     """How to compare."""
-    values: tuple[str, ...] = ()
+    values: meta.AtomicList[str] = ()
     """What to compare with."""
 
 

@@ -6,9 +6,9 @@ claim before it binds the Pod; the agent makes the Docker volume. The Pod of a b
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from lattice.api import event, meta, quantity, selectors
 
@@ -28,7 +28,7 @@ class VolumeResources(meta.Model):
 class PersistentVolumeClaimSpec(meta.Model):
     """What a user asks for."""
 
-    access_modes: tuple[AccessMode, ...] = ()
+    access_modes: meta.AtomicList[AccessMode] = ()
     """How the volume may be mounted."""
     resources: VolumeResources = Field(default_factory=VolumeResources)
     """Size."""
@@ -45,11 +45,11 @@ class PersistentVolumeClaimStatus(meta.Model):
 
     phase: Literal["Pending", "Bound", "Lost"] | None = None
     """``Pending`` until the first Pod that uses it is scheduled."""
-    access_modes: tuple[AccessMode, ...] = ()
+    access_modes: meta.AtomicList[AccessMode] = ()
     """Access modes of the volume."""
     capacity: quantity.ResourceList = Field(default_factory=dict)
     """Size of the volume."""
-    conditions: tuple[meta.Condition, ...] = ()
+    conditions: Annotated[tuple[meta.Condition, ...], meta.list_map("type")] = ()
     """Conditions."""
 
 
@@ -77,7 +77,9 @@ class CSIVolumeSource(meta.Model):
 class NodeSelectorTerms(meta.Model):
     """Nodes that can reach the volume."""
 
-    node_selector_terms: tuple[selectors.NodeSelectorTerm, ...] = ()
+    model_config = ConfigDict(json_schema_extra=meta.ATOMIC)
+
+    node_selector_terms: meta.AtomicList[selectors.NodeSelectorTerm] = ()
     """One of these must match."""
 
 
@@ -93,9 +95,9 @@ class PersistentVolumeSpec(meta.Model):
 
     capacity: quantity.ResourceList = Field(default_factory=dict)
     """Size."""
-    access_modes: tuple[AccessMode, ...] = ()
+    access_modes: meta.AtomicList[AccessMode] = ()
     """Access modes."""
-    claim_ref: event.ObjectReference | None = None
+    claim_ref: Annotated[event.ObjectReference | None, meta.GRANULAR_MAP] = None
     """The claim it belongs to."""
     csi: CSIVolumeSource | None = None
     """The Docker volume."""

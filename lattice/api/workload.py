@@ -6,7 +6,7 @@ The workload reconciler makes Pods ``<workload>-<template hash>-<ordinal>-<attem
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -57,13 +57,13 @@ class WorkloadSpec(meta.Model):
     """A well-known server."""
     image: str | None = Field(default=None, min_length=1)
     """Any image."""
-    command: tuple[str, ...] = ()
+    command: meta.AtomicList[str] = ()
     """Replaces the image's entrypoint."""
-    args: tuple[str, ...] = ()
+    args: meta.AtomicList[str] = ()
     """Replaces the image's command."""
-    env: tuple[pod.EnvVar, ...] = ()
+    env: Annotated[tuple[pod.EnvVar, ...], meta.list_map("name")] = ()
     """Environment."""
-    ports: tuple[pod.ContainerPort, ...] = ()
+    ports: Annotated[tuple[pod.ContainerPort, ...], meta.list_map("containerPort", "protocol")] = ()
     """Ports to publish; a preset knows its own, and takes hostPort and hostIP from an entry with the same containerPort."""
     resources: pod.ResourceRequirements = Field(default_factory=pod.ResourceRequirements)
     """Requests and limits of each replica."""
@@ -75,9 +75,9 @@ class WorkloadSpec(meta.Model):
     """When a replica is restarted."""
     image_pull_policy: pod.PullPolicy | None = None
     """When to pull."""
-    node_selector: dict[str, str] = Field(default_factory=dict)
+    node_selector: Annotated[dict[str, str], meta.ATOMIC_MAP] = Field(default_factory=dict)
     """Labels that the Node must have."""
-    tolerations: tuple[pod.Toleration, ...] = ()
+    tolerations: meta.AtomicList[pod.Toleration] = ()
     """Taints that do not keep it away."""
     termination_grace_period_seconds: int | None = Field(default=None, ge=0)
     """Seconds from the stop signal to SIGKILL; default 30."""
@@ -115,9 +115,9 @@ class WorkloadStatus(meta.Model):
     """Pods of the present template."""
     observed_generation: int | None = None
     """Generation of the spec that this status was made from."""
-    conditions: tuple[meta.Condition, ...] = ()
+    conditions: Annotated[tuple[meta.Condition, ...], meta.list_map("type")] = ()
     """``Available``, ``Progressing``, ``Stalled``: what it waits for, in a sentence."""
-    endpoints: tuple[WorkloadEndpoint, ...] = ()
+    endpoints: meta.AtomicList[WorkloadEndpoint] = ()
     """Where the ready replicas can be reached."""
     credentials_secret: str | None = None
     """Secret with the credentials that were generated or given."""
