@@ -1,7 +1,8 @@
 """Kubernetes resource quantities: ``100m``, ``1.5``, ``512Mi``, ``2G``, ``1e3``.
 
 Source: k8s.io/apimachinery ``pkg/api/resource``: a decimal number with an optional binary (Ki..Ei), decimal (n, u, m, k..E) or exponent
-suffix. Values are exact (:class:`fractions.Fraction`) and rounded up where a unit is asked for, as Kubernetes does.
+suffix. Values are exact (:class:`fractions.Fraction`) and rounded away from zero where a unit is asked for, as Kubernetes does.
+:func:`canonical` is the text that a kube-apiserver would store for a built-in kind.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ PATTERN: Final = r"^[+-]?([0-9]{1,30}(\.[0-9]{0,30})?|\.[0-9]{1,30})([KMGTPE]i|[
 _NUMBER = re.compile(r"([+-]?(?:[0-9]{1,30}(?:\.[0-9]{0,30})?|\.[0-9]{1,30}))(?:([eE][+-]?[0-9]{1,2})|([numkMGTPE]|[KMGTPE]i)?)", re.ASCII)
 MAX_AMOUNT: Final = 2**53
 """Where amounts are capped, as Kubernetes caps them (there at 2**63 - 1): far above any machine, and sums of many stay exact in 64 bits."""
+_MAX_BINARY: Final = 2**63 - 1
+_FAST_DIGITS: Final = 18
+"""As many decimal digits as always fit into 64 bits."""
 _MAX_LENGTH: Final = 64
 """Longer text is refused before any arithmetic: no honest quantity is that long."""
 
@@ -48,13 +52,67 @@ def parse_quantity(text: str) -> Fraction:
 
 
 def to_millis(text: str) -> int:
-    """Return thousandths (millicores), rounded up, at most ``MAX_AMOUNT``."""
-    return min(MAX_AMOUNT, -(-parse_quantity(text) * 1000 // 1))
+    """Return thousandths (millicores), rounded away from zero, at most ``MAX_AMOUNT`` either way."""
+    return _whole(parse_quantity(text) * 1000)
 
 
 def to_units(text: str) -> int:
-    """Return whole units (bytes, pods), rounded up, at most ``MAX_AMOUNT``."""
-    return min(MAX_AMOUNT, -(-parse_quantity(text) // 1))
+    """Return whole units (bytes, pods), rounded away from zero, at most ``MAX_AMOUNT`` either way."""
+    return _whole(parse_quantity(text))
+
+
+def _whole(value: Fraction) -> int:
+    amount = min(MAX_AMOUNT, -(-abs(value) // 1))
+    return amount if value >= 0 else -amount
+
+
+def canonical(text: str) -> str:
+    """Return the same amount in Kubernetes' canonical form: no fraction, the largest suffix of its kind that leaves a whole number.
+
+    Finer than nano is rounded away from zero; binary amounts end at ``2**63 - 1``. Text that the real parser recognises as canonical
+    enough stays as it is, as there (``1.500``, ``+1``).
+
+    Raises:
+        ValueError: ``text`` is not a quantity.
+    """
+    amount = parse_quantity(text)
+    match = _NUMBER.fullmatch(text)
+    assert match is not None
+    number, exponent, suffix = match.group(1), match.group(2), match.group(3) or ""
+    binary = suffix.endswith("i")
+    if text == "0" or _kept(number, exponent, suffix):
+        return text
+    nanos = -(-abs(amount) * 10**9 // 1)
+    if binary:
+        nanos = min(nanos, _MAX_BINARY * 10**9)
+    if nanos == 0:
+        return "0"
+    sign = "-" if amount < 0 else ""
+    if binary and nanos % 10**9 == 0 and nanos >= 1024 * 10**9:
+        return sign + _scaled(nanos // 10**9, 1024, ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"))
+    if exponent:
+        return sign + _scaled(nanos, 1000, ("e-9", "e-6", "e-3", "", *(f"e{power}" for power in range(3, 160, 3))))
+    return sign + _scaled(nanos, 1000, ("n", "u", "m", "", "k", "M", "G", "T", "P", "E", *(f"e{power}" for power in range(21, 160, 3))))
+
+
+def _kept(number: str, exponent: str | None, suffix: str) -> bool:
+    """Return whether apimachinery's fast path keeps the text: its test for "is canonical" is a guess, but part of the wire."""
+    whole, _, fraction = number.lstrip("+-").partition(".")
+    whole = whole.lstrip("0") or "0"
+    digits = whole + fraction
+    if suffix.endswith("i"):
+        power = 10 * ("KMGTPE".index(suffix[0]) + 1)
+        room = 14 - len(whole) - power * 3 // 10
+        return not fraction and room >= 0 and int(whole) % 8 != 0
+    scale = (int(exponent[1:]) if exponent else 3 * "num kMGTPE".index(suffix or " ") - 9) - len(fraction)
+    return scale % 3 == 0 and scale >= -9 and len(digits) <= _FAST_DIGITS and not digits.endswith("000") and digits[0] != "0"
+
+
+def _scaled(amount: int, step: int, suffixes: tuple[str, ...]) -> str:
+    index = 0
+    while amount % step == 0 and index < len(suffixes) - 1:
+        amount, index = amount // step, index + 1
+    return f"{amount}{suffixes[index]}"
 
 
 def format_millis(millis: int) -> str:
