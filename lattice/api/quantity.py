@@ -28,6 +28,7 @@ MAX_AMOUNT: Final = 2**53
 _MAX_BINARY: Final = 2**63 - 1
 _FAST_DIGITS: Final = 18
 """As many decimal digits as always fit into 64 bits."""
+_EXPONENTS: Final = tuple(f"e{power}" for power in range(3, 100, 3))
 _MAX_LENGTH: Final = 64
 """Longer text is refused before any arithmetic: no honest quantity is that long."""
 
@@ -70,7 +71,7 @@ def canonical(text: str) -> str:
     """Return the same amount in Kubernetes' canonical form: no fraction, the largest suffix of its kind that leaves a whole number.
 
     Finer than nano is rounded away from zero; binary amounts end at ``2**63 - 1``. Text that the real parser recognises as canonical
-    enough stays as it is, as there (``1.500``, ``+1``).
+    enough stays as it is, as there (``1.500``, ``+1``); so does an amount whose canonical digits are more than we parse.
 
     Raises:
         ValueError: ``text`` is not a quantity.
@@ -79,20 +80,20 @@ def canonical(text: str) -> str:
     match = _NUMBER.fullmatch(text)
     assert match is not None
     number, exponent, suffix = match.group(1), match.group(2), match.group(3) or ""
-    binary = suffix.endswith("i")
     if text == "0" or _kept(number, exponent, suffix):
         return text
     nanos = -(-abs(amount) * 10**9 // 1)
-    if binary:
+    if suffix.endswith("i"):
         nanos = min(nanos, _MAX_BINARY * 10**9)
     if nanos == 0:
         return "0"
-    sign = "-" if amount < 0 else ""
-    if binary and nanos % 10**9 == 0 and nanos >= 1024 * 10**9:
-        return sign + _scaled(nanos // 10**9, 1024, ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"))
-    if exponent:
-        return sign + _scaled(nanos, 1000, ("e-9", "e-6", "e-3", "", *(f"e{power}" for power in range(3, 160, 3))))
-    return sign + _scaled(nanos, 1000, ("n", "u", "m", "", "k", "M", "G", "T", "P", "E", *(f"e{power}" for power in range(21, 160, 3))))
+    if suffix.endswith("i") and nanos % 10**9 == 0 and nanos >= 1024 * 10**9:
+        digits = _scaled(nanos // 10**9, 1024, ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"))
+    elif exponent:
+        digits = _scaled(nanos, 1000, ("e-9", "e-6", "e-3", "", *_EXPONENTS))
+    else:
+        digits = _scaled(nanos, 1000, ("n", "u", "m", "", "k", "M", "G", "T", "P", "E", *_EXPONENTS[6:]))
+    return f"{'-' if amount < 0 else ''}{digits}" if _NUMBER.fullmatch(digits) else text
 
 
 def _kept(number: str, exponent: str | None, suffix: str) -> bool:
