@@ -1,13 +1,16 @@
 """A whole Lattice in separate processes for each test, on the real engine that `hack/test` started."""
 
 import os
+import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from lattice.testing.cluster import LocalCluster
+from lattice.testing.controlplane import ControlPlane
 
 
 def _required(variable: str, what: str) -> str:
@@ -48,3 +51,17 @@ async def make_cluster(tmp_path: Path, docker_host: str) -> AsyncIterator[Callab
 @pytest.fixture
 async def cluster(make_cluster) -> LocalCluster:
     return await make_cluster()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def plane(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ControlPlane]:
+    """One control plane without a node for all tests of a module, which use names of their own in it."""
+    async with ControlPlane(tmp_path_factory.mktemp("plane")) as plane:
+        await plane.start_server()
+        yield plane
+
+
+@pytest.fixture
+def name() -> str:
+    """Return a name for an object that no other test has."""
+    return f"t{secrets.token_hex(4)}"
