@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from controller.apiserver.resources import Resource
-from lattice.api import errors, selectors
+from lattice.api import errors, selectortext
 
 
 class Selectable(Protocol):
@@ -35,8 +35,8 @@ class Selection:
     """A parsed selection. ``exact``: the one value of each field that must be equal, for indexes."""
 
     namespace: str = ""
-    labels: selectors.LabelSelector = field(default_factory=selectors.LabelSelector)
-    fields: tuple[selectors.Requirement, ...] = ()
+    labels: selectortext.LabelSelector = field(default_factory=selectortext.LabelSelector)
+    fields: tuple[selectortext.Requirement, ...] = ()
 
     @property
     def everything(self) -> bool:
@@ -73,15 +73,15 @@ def parse_selection(resource: Resource, namespace: str, query: Mapping[str, str]
         errors.BadRequestError: a selector does not parse, or names a field that cannot be selected by.
     """
     try:
-        labels = selectors.parse_label_selector(query.get("labelSelector", ""))
-        fields = selectors.parse_field_selector(query.get("fieldSelector", ""))
+        labels = selectortext.parse_label_selector(query.get("labelSelector", ""))
+        fields = selectortext.parse_field_selector(query.get("fieldSelector", ""))
     except ValueError as error:
         raise errors.BadRequestError(str(error)) from error
     for requirement in fields:
         if requirement.key not in {"metadata.name", "metadata.namespace"} and requirement.key not in resource.selectable:
             raise errors.BadRequestError(f"field label not supported: {requirement.key}")
     if name:
-        fields = (*fields, selectors.Requirement("metadata.name", "=", frozenset({name})))
+        fields = (*fields, selectortext.Requirement("metadata.name", "=", frozenset({name})))
     return Selection(namespace if resource.namespaced else "", labels, fields)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lattice.api import selectors
+from lattice.api import selectors, selectortext
 
 
 @pytest.mark.parametrize(
@@ -29,13 +29,7 @@ from lattice.api import selectors
     ],
 )
 def test_label_selector_matches(text: str, labels: dict[str, str], matches: bool) -> None:
-    assert selectors.parse_label_selector(text).matches(labels) is matches
-
-
-@pytest.mark.parametrize("text", ["a=b c", "=b", "a in x", "a in (x", ",", "a,,b", "a=b\n", "a>1", "a in (x y)", "-a=b", "a=-b"])
-def test_label_selector_refuses(text: str) -> None:
-    with pytest.raises(ValueError, match="unable to parse requirement"):
-        selectors.parse_label_selector(text)
+    assert selectortext.parse_label_selector(text).matches(labels) is matches
 
 
 @pytest.mark.parametrize(
@@ -48,6 +42,8 @@ def test_label_selector_refuses(text: str) -> None:
         ({"key": "cores", "operator": "Gt", "values": ["4"]}, {"cores": "8"}, True),
         ({"key": "cores", "operator": "Lt", "values": ["4"]}, {"cores": "8"}, False),
         ({"key": "cores", "operator": "Gt", "values": ["4"]}, {"cores": "many"}, False),
+        ({"key": "cores", "operator": "Gt", "values": ["4"]}, {"cores": "1_0"}, False),
+        ({"key": "cores", "operator": "Gt"}, {"cores": "1"}, False),
     ],
 )
 def test_node_selector_term_matches(expression: dict[str, object], labels: dict[str, str], matches: bool) -> None:
@@ -57,9 +53,3 @@ def test_node_selector_term_matches(expression: dict[str, object], labels: dict[
 
 def test_an_empty_node_selector_term_matches_nothing() -> None:
     assert not selectors.NodeSelectorTerm().matches({}, "n")
-
-
-def test_field_selector_is_parsed() -> None:
-    name, node = selectors.parse_field_selector("metadata.name=web,spec.nodeName!=a")
-    assert (name.key, name.operator, name.values) == ("metadata.name", "=", frozenset({"web"}))
-    assert (node.key, node.operator) == ("spec.nodeName", "!=")
