@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from controller import memory
 from controller.apiserver import tls
 from controller.apiserver.authn import load_token_file
 from controller.apiserver.http import HttpServer
@@ -61,6 +62,7 @@ async def run_server(
     Raises:
         errors.LatticeError: it could not start; the message says what to do.
     """
+    memory.tune_allocator()
     clock = clock or SystemClock()
     rng = random.Random(secrets.randbits(64))  # noqa: S311 - jitter and names of events, never secrets
     async with AsyncExitStack() as stack:
@@ -87,6 +89,7 @@ async def run_server(
         term = _Term(api, clock=clock, rng=rng, identity=directory.identity() if config.store.kind == "etcd" else None)
         workers.spawn(supervise(term.run, name="controllers", clock=clock, backoff=Backoff(_RESTART, rng)), name="controllers")
         await term.wait_started(stop)
+        memory.settle()
         if ready is not None and not stop.is_set():
             ready(url)
         await stop.wait()

@@ -1,4 +1,4 @@
-"""The HTTP shell: TLS, HTTP/1.1, body limit, compression, chunked watches. aiohttp stays in here.
+"""The HTTP shell: TLS, HTTP/1.1, limits, compression, chunked watches. aiohttp stays in here.
 
 ``HttpServer(api).start(host, port, ssl_context)``; the port is known afterwards (0 picks one). Everything that a request means is
 decided by :class:`controller.apiserver.server.ApiServer`.
@@ -11,12 +11,13 @@ import contextlib
 import logging
 import ssl
 import uuid
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import http_exceptions, web
 
 from controller.apiserver import compression
-from controller.apiserver.request import ApiRequest, ApiResponse, ApiStream, error_response
+from controller.apiserver.limits import Connections, Limits, Work, fitted
+from controller.apiserver.request import ANONYMOUS, ApiRequest, ApiResponse, ApiStream, error_response
 from controller.apiserver.server import ApiServer
 from lattice.api import errors
 from lattice.machinery.tasks import TaskOwner
@@ -26,6 +27,11 @@ logger = logging.getLogger(__name__)
 MAX_BODY_BYTES: Final = 3 * 1024 * 1024
 """Largest request body, as kube-apiserver's."""
 _GZIP_FROM_BYTES: Final = 128 * 1024
+_SLICE_BYTES: Final = 256 * 1024
+"""A large body is handed to the connection in slices of this size, each when the last has left: what is encrypted and not yet sent stays
+small (a connection never gives the memory of its largest write back), and a reader that stands still is found out."""
+_STALL_S: Final = 60.0
+"""How long a reader may take for a slice."""
 _SHUTDOWN_S: Final = 5.0
 _MAX_HEADER_BYTES: Final = 32 * 1024
 _IDLE_S: Final = 120.0
@@ -50,13 +56,38 @@ _protocol_logger = logging.getLogger(f"{__name__}.protocol")
 _protocol_logger.addFilter(_NoForeignBytes())
 
 
-class HttpServer:
-    """Serves an :class:`ApiServer` over HTTP."""
+class _Server(web.Server):
+    """aiohttp's connection factory, which counts."""
 
-    def __init__(self, api: ApiServer) -> None:
+    def __init__(self, connections: Connections, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._counted = connections
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        self._counted.opened(handler, transport.abort)
+
+    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+        super().connection_lost(handler, exc)
+        self._counted.closed(handler)
+
+
+class HttpServer:
+    """Serves an :class:`ApiServer` over HTTP.
+
+    Args:
+        api: what answers.
+        limits: how much is taken on at once; connections are fewer where the process may not open as many files.
+    """
+
+    def __init__(self, api: ApiServer, limits: Limits | None = None) -> None:
         self._api = api
         self._tasks = TaskOwner("http")
-        self._server = web.Server(
+        limits = fitted(limits or Limits())
+        self.connections = Connections(limits)
+        self.work = Work(limits)
+        self._server = _Server(
+            self.connections,
             self._handle,
             access_log=None,
             logger=_protocol_logger,
@@ -87,31 +118,46 @@ class HttpServer:
         await self._tasks.stop()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        stream: ApiStream
+        try:
+            with self.work.request():
+                answer = await self._answer(request)
+                if isinstance(answer, ApiResponse):
+                    return await self._whole(request, answer)
+                stream = answer
+        except errors.ApiError as error:
+            # Refused before the request was taken on. Its body, if it has one, is not read: the connection cannot go on.
+            refusal = error_response(error)
+            refusal.headers.update(self._api.identity_headers())
+            response = await self._whole(request, refusal)
+            if request.body_exists:
+                response.force_close()
+            return response
+        try:
+            return await self._stream(request, stream)
+        finally:
+            stream.close()
+
+    async def _answer(self, request: web.BaseRequest) -> ApiResponse | ApiStream:
         headers = {name.lower(): value for name, value in request.headers.items()}
         asked = ApiRequest(request.method, request.rel_url.raw_path, dict(request.query), headers)
-        if request.body_exists:
-            try:
+        taken = 0
+        try:
+            if request.body_exists:
                 self._api.identify(asked)  # who may not do this does not get to fill memory with a body
                 asked.body = await self._read(request)
-            except errors.ApiError as error:
-                refusal = error_response(error)
-                refusal.headers.update(self._api.identity_headers())
-                response = await self._whole(request, refusal)
-                response.force_close()
-                return response
-        # A client that goes away ends its watch at once, but never cancels a write that has begun.
-        work = self._api.handle(asked)
-        reading = request.method in {"GET", "HEAD"}
-        answer: ApiResponse | ApiStream = await (work if reading else asyncio.shield(self._tasks.spawn(work, name="request")))
-        if isinstance(answer, ApiStream):
-            try:
-                return await self._stream(request, answer)
-            finally:
-                answer.close()
-        return await self._whole(request, answer)
+                taken = len(asked.body)
+            # A client that goes away ends its watch at once, but never cancels a write that has begun.
+            work = self._api.handle(asked)
+            reading = request.method in {"GET", "HEAD"}
+            return await (work if reading else asyncio.shield(self._tasks.spawn(work, name="request")))
+        finally:
+            self.work.take(-taken)
+            if asked.user is not None and asked.user is not ANONYMOUS:
+                self.connections.authenticated(request.protocol)
 
-    @staticmethod
-    async def _read(request: web.BaseRequest) -> bytes:
+    async def _read(self, request: web.BaseRequest) -> bytes:
+        """Return the body, which stays counted among the bytes in work."""
         too_large = errors.TooLargeError(f"Request entity too large: limit is {MAX_BODY_BYTES}")
         if request.content_length is not None and request.content_length > MAX_BODY_BYTES:
             raise too_large
@@ -119,13 +165,21 @@ class HttpServer:
         try:
             async with asyncio.timeout(_BODY_WITHIN_S):
                 async for chunk in request.content.iter_any():
+                    self.work.take(len(chunk))
                     size += len(chunk)
-                    if size > MAX_BODY_BYTES:
-                        raise too_large
                     chunks.append(chunk)
+                    if size > MAX_BODY_BYTES:
+                        break
         except TimeoutError:
+            self.work.take(-size)
             message = f"the body of the request did not arrive within {_BODY_WITHIN_S:.0f} s: send it again"
             raise errors.BadRequestError(message, code=408, reason="RequestTimeout") from None
+        except BaseException:
+            self.work.take(-size)
+            raise
+        if size > MAX_BODY_BYTES:
+            self.work.take(-size)
+            raise too_large
         return b"".join(chunks)
 
     @staticmethod
@@ -137,15 +191,39 @@ class HttpServer:
             **answer.headers,
         }
 
-    async def _whole(self, request: web.BaseRequest, answer: ApiResponse | ApiStream) -> web.Response:
-        assert isinstance(answer, ApiResponse)
+    async def _whole(self, request: web.BaseRequest, answer: ApiResponse) -> web.StreamResponse:
         headers, body = self._headers(answer), answer.body
         if len(body) > _GZIP_FROM_BYTES and "gzip" in request.headers.get("Accept-Encoding", ""):
             quick = len(body) <= compression.QUICK_BYTES
             body = compression.gzip(body) if quick else await asyncio.to_thread(compression.gzip, body)  # must not hold up the others
             headers["Content-Encoding"] = "gzip"
             headers["Vary"] = "Accept-Encoding"
-        return web.Response(status=answer.status, body=body, headers=headers)
+        if len(body) <= _SLICE_BYTES:
+            return web.Response(status=answer.status, body=body, headers=headers)
+        self.work.take(len(body), refuse=request.method == "GET")  # what a write has done is told in every case
+        try:
+            return await self._slices(request, answer.status, headers, body)
+        finally:
+            self.work.take(-len(body))
+
+    @staticmethod
+    async def _slices(request: web.BaseRequest, status: int, headers: dict[str, str], body: bytes) -> web.StreamResponse:
+        response = web.StreamResponse(status=status, headers=headers)
+        response.content_length = len(body)
+        whole = memoryview(body)
+        try:
+            await response.prepare(request)
+            for start in range(0, len(body), _SLICE_BYTES):
+                async with asyncio.timeout(_STALL_S):
+                    await response.write(whole[start : start + _SLICE_BYTES])
+            await response.write_eof()
+        except ConnectionError:
+            logger.debug("the reader of a large answer is gone", extra={"path": request.path[:256]})
+        except TimeoutError:
+            logger.info("the reader of a large answer stands still and is cut", extra={"path": request.path[:256]})
+            if request.transport is not None:
+                request.transport.abort()
+        return response
 
     async def _stream(self, request: web.BaseRequest, answer: ApiStream) -> web.StreamResponse:
         response = web.StreamResponse(status=answer.status, headers=self._headers(answer))

@@ -1,0 +1,37 @@
+"""How this process gets memory from the system and looks for garbage: set once, when a control plane starts.
+
+Called by ``controller/main.py``. Two settings of glibc's malloc keep large bodies from staying behind as fragments: they always come
+from a mapping of their own, which goes back to the system at once, and threads share few arenas. The garbage collector does not walk
+what was imported and built at the start again and again. Elsewhere than on glibc the allocator is left as it is.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+from typing import Final
+
+_M_MMAP_THRESHOLD: Final = -3
+_M_ARENA_MAX: Final = -8
+_OWN_MAPPING_FROM_BYTES: Final = 1024 * 1024
+"""Blocks from here on are mapped and unmapped. glibc would raise its own limit up to 32 MiB with the first large body that is freed."""
+_ARENAS: Final = 2
+_GC_THRESHOLDS: Final = (10_000, 10, 20)
+"""Allocations between collections: a request makes a few hundred objects and hardly ever a cycle."""
+
+
+def tune_allocator() -> None:
+    """Set malloc up; call it before memory is used in earnest."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):
+        return  # not glibc
+    mallopt(_M_MMAP_THRESHOLD, _OWN_MAPPING_FROM_BYTES)
+    mallopt(_M_ARENA_MAX, _ARENAS)
+
+
+def settle() -> None:
+    """Collect once, then leave what exists now out of every later collection; call it when everything has been started."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
