@@ -59,17 +59,39 @@ def object_meta_schema() -> dict[str, Any]:
     return _Converter(source.get("$defs", {}), built_in=True).convert(source)
 
 
+@cache
+def definitions(kind: type[meta.Object]) -> dict[str, dict[str, Any]]:
+    """Return the schemas of a built-in kind and of all types in it, by the names of their classes, for documents with references.
+
+    A reference is ``{"$ref": <class>}``, in an ``allOf`` where the field has more to say.
+    """
+    source = kind.model_json_schema(by_alias=True)
+    converter = _Converter(source.get("$defs", {}), built_in=True, inline=False)
+    found = {name: converter.convert(node) for name, node in source.get("$defs", {}).items()}
+    whole = converter.convert(source)
+    whole["properties"] = {**whole["properties"], **HEAD, "metadata": {**_OBJECT_META, "description": METADATA_DESCRIPTION}}
+    return {**found, kind.__name__: whole}
+
+
+_OBJECT_META: Final = {"allOf": [{"$ref": meta.ObjectMeta.__name__}]}
+
+
 class _Converter:
     """One kind's JSON schema, as pydantic makes it, into a structural one."""
 
-    def __init__(self, definitions: Mapping[str, Any], *, built_in: bool) -> None:
+    def __init__(self, definitions: Mapping[str, Any], *, built_in: bool, inline: bool = True) -> None:
         self._definitions = definitions
         self._kept = (*_KEPT, *_BUILT_IN) if built_in else _KEPT
+        self._inline = inline
 
     def convert(self, node: Mapping[str, Any]) -> dict[str, Any]:
-        """Return ``node`` without references, unions with null, and titles."""
+        """Return ``node`` without references (if inline), unions with null, and titles."""
         if "$ref" in node:
-            target = self._definitions[node["$ref"].rsplit("/", 1)[-1]]
+            name = node["$ref"].rsplit("/", 1)[-1]
+            if not self._inline:
+                more = {key: _plain(node[key]) if key == "description" else node[key] for key in self._kept if key in node}
+                return {"allOf": [{"$ref": name}], **more} if more else {"$ref": name}
+            target = self._definitions[name]
             node = {**target, **{key: value for key, value in node.items() if key != "$ref"}}
         if "anyOf" in node and not node.get("x-kubernetes-int-or-string"):
             node = _without_null(node)
@@ -77,7 +99,7 @@ class _Converter:
                 return self.convert(node)
         out: dict[str, Any] = {key: node[key] for key in self._kept if key in node}
         if "description" in out:
-            out["description"] = out["description"].replace("``", "`")
+            out["description"] = _plain(out["description"])
         if node.get("x-kubernetes-int-or-string"):
             out.pop("type", None)
             out["anyOf"] = [{"type": "integer"}, {"type": "string"}]
@@ -101,6 +123,10 @@ class _Converter:
         if isinstance(node.get("additionalProperties"), Mapping):
             return {"additionalProperties": self.convert(node["additionalProperties"])}
         return {"x-kubernetes-preserve-unknown-fields": True}
+
+
+def _plain(text: str) -> str:
+    return text.replace("``", "`")
 
 
 def _without_null(node: Mapping[str, Any]) -> dict[str, Any]:
