@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
+from controller.apiserver import definitions
 from controller.apiserver.authz import node_name_of, role_of
 from controller.apiserver.feed import Feed
 from controller.apiserver.request import User
@@ -57,12 +58,12 @@ class NamespaceLifecycle:
             return
         name = new["metadata"]["namespace"]
         key = self._resource.key("", name)
-        entry = self._feed.caches[self._resource].entries.get(key)
+        entry = self._feed.cache(self._resource).entries.get(key)
         if entry is None:
             record = await self._feed.store.get(key)
             if record is None:
                 raise errors.NotFoundError(f'namespaces "{name}" not found', details={"name": name, "kind": "namespaces"})
-            entry = self._feed.caches[self._resource].projector.entry(record)
+            entry = self._feed.cache(self._resource).projector.entry(record)
         if entry.deleting:
             named = new["metadata"]["name"]
             message = f"unable to create new content in namespace {name} because it is being terminated"
@@ -72,12 +73,30 @@ class NamespaceLifecycle:
             )
 
 
+class OwnDefinitions:
+    """The definitions of the ``lattice.dev`` kinds come with the program: nobody adds, alters or deletes one."""
+
+    async def admit(self, verb: str, resource: Resource, subresource: str, _user: User, new: Object | None, old: Object | None) -> None:
+        """See :class:`Link`."""
+        if resource.native != definitions.KIND:
+            return
+        definition = old or new or {}
+        spec = definition.get("spec") or {}
+        if spec.get("group") != names.GROUP:
+            return
+        if verb == "update" and not subresource and new is not None and old is not None and new.get("spec") == spec:
+            return
+        name = definition["metadata"].get("name", "")
+        message = f"the definitions of the group {names.GROUP} come with Lattice and cannot be added, changed or deleted"
+        raise errors.ForbiddenError(f'{resource.qualified} "{name}" is forbidden: {message}', details=resource.details(name))
+
+
 class NodeRestriction:
     """An agent writes what is its own, and of that only its part."""
 
     def __init__(self, table: ResourceTable, feeds: Mapping[StoreName, Feed]) -> None:
         self._pods = table.of(pod.Pod)
-        self._cache = feeds[self._pods.store].caches[self._pods]
+        self._cache = feeds[self._pods.store].cache(self._pods)
         self._rules: Mapping[str, Callable[[str, str, Object | None, Object | None], str]] = {
             "Node": self._node,
             "Lease": self._lease,
@@ -92,7 +111,7 @@ class NodeRestriction:
         if role_of(user) != "node":
             return
         node = node_name_of(user)
-        rule = self._rules.get(resource.kind)
+        rule = self._rules.get(resource.native)
         problem = rule(node, subresource, new, old) if rule else f"a node may not {verb} this kind"
         if problem:
             name = (new or old or {"metadata": {}})["metadata"].get("name", "")

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from typing import Final
 
 import orjson
 
-from controller.apiserver import metadata
-from controller.apiserver.encoding import Codec
-from controller.apiserver.resources import META_CLUSTER, ResourceTable
+from controller.apiserver import definitions, metadata
+from controller.apiserver.compiled import codec_of
+from controller.apiserver.resources import DEFINITIONS, META_CLUSTER, ResourceTable
 from controller.store import base
 from lattice.api import meta, names, namespace, storage
 from lattice.machinery.clock import Clock
+
+_TRIES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,34 @@ async def ensure_cluster(store: base.Store, rng: random.Random) -> Cluster:
         record = result.previous[0]
         assert record is not None
     return parse_cluster(record.value)
+
+
+async def ensure_definitions(store: base.Store, table: ResourceTable, *, clock: Clock, rng: random.Random) -> None:
+    """Make the stored definitions of the ``lattice.dev`` kinds those of this program."""
+    resource = table.find("apiextensions.k8s.io", "v1", DEFINITIONS)
+    assert resource is not None
+    for wanted in definitions.own_definitions():
+        key = resource.key("", wanted["metadata"]["name"])
+        for _ in range(_TRIES):
+            record = await store.get(key)
+            if record is None:
+                data = {**wanted, "metadata": dict(wanted["metadata"])}
+                metadata.fill_new(data["metadata"], now=clock.now(), rng=rng)
+                data["metadata"]["generation"] = 1
+            else:
+                data = orjson.loads(record.value)
+                if data["spec"] == wanted["spec"]:
+                    break
+                data["metadata"]["generation"] = int(data["metadata"].get("generation", 1)) + 1
+                data["spec"] = wanted["spec"]
+            data["status"] = {
+                **definitions.accept_names(data, (), clock.now()),
+                "storedVersions": [version["name"] for version in wanted["spec"]["versions"]],
+            }
+            expected = base.NO_REVISION if record is None else record.mod_revision
+            result = await store.txn([base.Put(key, codec_of(resource).encode(data), expected)])
+            if result.committed:
+                break
 
 
 async def ensure_objects(store: base.Store, table: ResourceTable, *, clock: Clock, rng: random.Random) -> None:
@@ -78,6 +109,6 @@ async def ensure_objects(store: base.Store, table: ResourceTable, *, clock: Cloc
             continue
         data = obj.to_dict()
         metadata.fill_new(data["metadata"], now=clock.now(), rng=rng)
-        if resource.has_status:
+        if resource.counts_generations:
             data["metadata"]["generation"] = 1
-        await store.txn([base.Put(key, Codec(resource).encode(data), base.NO_REVISION)])
+        await store.txn([base.Put(key, codec_of(resource).encode(data), base.NO_REVISION)])

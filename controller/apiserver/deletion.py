@@ -15,12 +15,13 @@ from typing import Any, Final
 
 import orjson
 
-from controller.apiserver import encoding, metadata, shaping
+from controller.apiserver import definitions, encoding, metadata, shaping
+from controller.apiserver.compiled import codec_of
 from controller.apiserver.registry import Object, Registry, State
 from controller.apiserver.request import ApiRequest, User
 from controller.apiserver.resources import Resource
 from controller.store import base
-from lattice.api import errors, names, tombstone
+from lattice.api import errors, names, node, tombstone
 from lattice.api.errors import Cause
 
 _POLICIES: Final = ("Foreground", "Background", "Orphan")
@@ -134,14 +135,14 @@ class Deleter:
     async def _step(self, resource: Resource, old: Object, state: State, options: DeleteOptions) -> bytes | State | None:
         """Do it from one state: the answer, or the newer state on a conflict, or ``None`` if the object is gone."""
         registry = self._registry
-        codec = registry.cache(resource).codec
+        codec = codec_of(resource)
         key = resource.key(old["metadata"].get("namespace", ""), old["metadata"]["name"])
         expected = base.Revision(state.revision)
         marked = self._mark(resource, old, options)
         others: list[base.Op] = []
-        if resource.kind == "Pod" and self._is_forced(old, options):
+        if resource.native == "Pod" and self._is_forced(old, options):
             others = await self._tombstone(old)
-        elif resource.kind == "Node" and marked is None and not options.dry_run:
+        elif resource.native == "Node" and marked is None and not options.dry_run:
             others = await self._tombstones_of(old["metadata"]["name"])
         ops: list[base.Op] = []
         if marked is None:
@@ -160,8 +161,10 @@ class Deleter:
         """Return the object to store: ``None`` to remove it, ``old`` itself to leave it as it is."""
         before = old["metadata"]
         finalizers = _propagate(list(before.get("finalizers") or ()), options.propagation)
+        if resource.native == definitions.KIND and "deletionTimestamp" not in before and definitions.FINALIZER not in finalizers:
+            finalizers.append(definitions.FINALIZER)  # its objects go first
         grace_s = self._grace_s(resource, old, options)
-        waits_for_namespace = resource.kind == "Namespace" and (old.get("spec") or {}).get("finalizers")
+        waits_for_namespace = resource.native == "Namespace" and (old.get("spec") or {}).get("finalizers")
         if grace_s == 0 and not finalizers and not waits_for_namespace:
             return None
         after = {**before}
@@ -179,14 +182,16 @@ class Deleter:
         if after == before:
             return old
         marked = {**old, "metadata": after}
-        if resource.kind == "Namespace":
+        if resource.native == "Namespace":
             marked["status"] = {**(old.get("status") or {}), "phase": "Terminating"}
+        elif resource.native == definitions.KIND:
+            marked["status"] = definitions.mark_terminating(old, self._registry.clock.now())
         return marked
 
     @staticmethod
     def _grace_s(resource: Resource, old: Object, options: DeleteOptions) -> int:
         spec = old.get("spec") or {}
-        if resource.kind != "Pod" or not spec.get("nodeName"):
+        if resource.native != "Pod" or not spec.get("nodeName"):
             return 0
         if options.grace_s is not None:
             return min(options.grace_s, 2**31)
@@ -208,18 +213,18 @@ class Deleter:
     async def _tombstone(self, pod: Object) -> list[base.Op]:
         registry = self._registry
         resource = registry.table.of(tombstone.Tombstone)
-        node = pod["spec"]["nodeName"]
+        name = pod["spec"]["nodeName"]
         uid = pod["metadata"]["uid"]
-        nodes = next(r for r in registry.table.all if r.kind == "Node")
-        if await registry.feed(nodes).store.get(nodes.key("", node)) is None:
+        nodes = registry.table.of(node.Node)
+        if await registry.feed(nodes).store.get(nodes.key("", name)) is None:
             return []
         key = resource.key("", uid)
         if await registry.feed(resource).store.get(key) is not None:
             return []
-        spec = {"nodeName": node, "podUid": uid, "podNamespace": pod["metadata"]["namespace"], "podName": pod["metadata"]["name"]}
+        spec = {"nodeName": name, "podUid": uid, "podNamespace": pod["metadata"]["namespace"], "podName": pod["metadata"]["name"]}
         obj: Object = {"metadata": {"name": uid}, "spec": spec}
         metadata.fill_new(obj["metadata"], now=registry.clock.now(), rng=registry.rng)
-        return [base.Put(key, registry.cache(resource).codec.encode(obj), base.NO_REVISION)]
+        return [base.Put(key, codec_of(resource).encode(obj), base.NO_REVISION)]
 
     async def _tombstones_of(self, node: str) -> list[base.Op]:
         registry = self._registry

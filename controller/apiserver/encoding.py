@@ -6,6 +6,8 @@ The stored form always begins with the same text for a resource, so the served f
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import Any
 
 import orjson
@@ -21,34 +23,80 @@ _MEDIA_415 = (
 
 
 class Codec:
-    """Encodes and decodes the objects of one resource."""
+    """Encodes and decodes the objects of one resource.
 
-    def __init__(self, resource: Resource) -> None:
+    Args:
+        resource: in the version that is served; the stored form is in ``resource.storage_version``. The only conversion is ``None``: the
+            apiVersion changes and nothing else.
+        normalise: brings a decoded object into the shape of the present schema, for kinds whose schema may have changed since the object
+            was stored; ``None`` where it cannot.
+    """
+
+    def __init__(self, resource: Resource, normalise: Callable[[dict[str, Any]], object] | None = None) -> None:
         self.resource = resource
-        self._prefix = orjson.dumps({"apiVersion": resource.group_version, "kind": resource.kind, "metadata": {}})[:-2]
-        self._cut = len(self._prefix)
+        self._normalise = normalise
+        self._stored_head = {"apiVersion": resource.stored_group_version, "kind": resource.kind}
+        self._head = {"apiVersion": resource.group_version, "kind": resource.kind}
+        self._stored_prefix = orjson.dumps({**self._stored_head, "metadata": {}})[:-2]
+        self._prefix = orjson.dumps({**self._head, "metadata": {}})[:-2]
+        self._cut = len(self._stored_prefix)
 
     def encode(self, obj: dict[str, Any]) -> bytes:
         """Return the stored form of ``obj``, which must have metadata with a name."""
         metadata = obj["metadata"]
         if "resourceVersion" in metadata:
             metadata = {key: value for key, value in metadata.items() if key != "resourceVersion"}
-        head = {"apiVersion": self.resource.group_version, "kind": self.resource.kind, "metadata": metadata}
+        head = {**self._stored_head, "metadata": metadata}
         return orjson.dumps({**head, **{key: value for key, value in obj.items() if key not in head}})
 
     def served(self, value: bytes, revision: int) -> bytes:
-        """Return the served form of a stored value."""
-        if value.startswith(self._prefix):
+        """Return the served form of a value that this codec encoded."""
+        if not self.resource.converted and value.startswith(self._stored_prefix):
             return b'%b"resourceVersion":"%d",%b' % (self._prefix, revision, value[self._cut :])
-        obj = orjson.loads(value)
-        obj["metadata"]["resourceVersion"] = str(revision)
-        return orjson.dumps(obj)
+        return orjson.dumps(self.decode(value, revision))
 
-    def decode(self, value: bytes, revision: int) -> dict[str, Any]:
-        """Return a stored value as an object with its resourceVersion."""
+    def read(self, value: bytes) -> tuple[dict[str, Any], bytes]:
+        """Return a value from the store, written by whomever and whenever, as an object and in the stored form of the present schema."""
         obj: dict[str, Any] = orjson.loads(value)
+        if self._normalise is not None:
+            self._normalise(obj)
+            value = self.encode(obj)
+        return obj, value
+
+    def decode(self, value: bytes, revision: int, *, present: bool = False) -> dict[str, Any]:
+        """Return a stored value as an object of this version with its resourceVersion. ``present``: it is in the present shape."""
+        obj: dict[str, Any] = orjson.loads(value)
+        obj.update(self._head)
+        if self._normalise is not None and (not present or self.resource.converted):
+            self._normalise(obj)
         obj["metadata"]["resourceVersion"] = str(revision)
         return obj
+
+    def view(self, raw: bytes) -> bytes:
+        """Return an object in the served form of the storage version in the served form of this one."""
+        if not self.resource.converted:
+            return raw
+        obj = orjson.loads(raw)
+        obj.update(self._head)
+        if self._normalise is not None:
+            self._normalise(obj)
+        return orjson.dumps(obj)
+
+    async def view_lines(self, batches: AsyncGenerator[list[bytes]]) -> AsyncGenerator[list[bytes]]:
+        """Yield a watch's lines with each object in this version."""
+        async with aclosing(batches):
+            async for lines in batches:
+                yield [self._view_line(line) for line in lines]
+
+    def _view_line(self, line: bytes) -> bytes:
+        event = orjson.loads(line)
+        if event["type"] == "ERROR":
+            return line
+        obj = event["object"]
+        obj.update(self._head)
+        if self._normalise is not None and event["type"] != "BOOKMARK":
+            self._normalise(obj)
+        return orjson.dumps(event) + b"\n"
 
 
 def media_type(headers_content_type: str) -> str:

@@ -13,10 +13,10 @@ import heapq
 import logging
 import random
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Final, Protocol
 
-from controller.apiserver.resources import PREFIX, Resource
-from controller.apiserver.watchcache import ResourceCache
+from controller.apiserver.resources import DEFINITIONS, PREFIX, Resource
+from controller.apiserver.watchcache import Change, Entry, ResourceCache
 from controller.store import base
 from lattice.api import errors
 from lattice.machinery.backoff import Backoff, BackoffPolicy
@@ -31,6 +31,25 @@ _PAGE: Final = 2_000
 FRESH_TIMEOUT_S: Final = 3.0
 
 
+_DEFINITIONS_ROOT: Final = f"apiextensions.k8s.io/{DEFINITIONS}"
+_DEFINITIONS: Final = f"{PREFIX}{_DEFINITIONS_ROOT}/"
+
+
+def _root_of(key: str) -> str:
+    """Return ``group/plural`` of a key."""
+    return "/".join(key[len(PREFIX) :].split("/", 2)[:2])
+
+
+class DefinitionListener(Protocol):
+    """Learns of CustomResourceDefinitions as the feed does."""
+
+    def reset(self, entries: Iterable[Entry]) -> None:
+        """Take in the list of all definitions."""
+
+    async def on_change(self, change: Change) -> None:
+        """Take in one event."""
+
+
 class Feed:
     """Keeps the caches of one store current."""
 
@@ -41,15 +60,16 @@ class Feed:
         self.store = store
         self.revision = 0
         self.synced = False
-        options = {} if ring_events is None else {"ring_events": ring_events}
-        self.caches = {resource: ResourceCache(resource, **options) for resource in resources}
-        self._by_prefix = {(cache.resource.group or "core", cache.resource.plural): cache for cache in self.caches.values()}
+        self._options = {} if ring_events is None else {"ring_events": ring_events}
+        self._caches = {resource.root: ResourceCache(resource, **self._options) for resource in resources}
         self._clock = clock
         self._tasks = TaskOwner(f"feed-{name}")
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
         self._tickets = 0
         self.on_tick: list[Callable[[float], None]] = []
         """Called about once a second with the monotonic time: streams that are not watchers of one cache."""
+        self.definitions: DefinitionListener | None = None
+        """Told of every definition before the feed goes on; adds and closes caches."""
 
     async def start(self) -> None:
         """Fill the caches and keep them current in the background."""
@@ -65,7 +85,7 @@ class Feed:
     async def stop(self) -> None:
         """End all watches and the background tasks."""
         self.synced = False
-        for cache in self.caches.values():
+        for cache in self._caches.values():
             for watcher in cache.watchers():
                 watcher.end()
         await self._tasks.stop()
@@ -106,23 +126,60 @@ class Feed:
                 async with contextlib.aclosing(self.store.watch(base.Revision(self.revision))) as batches:
                     async for batch in batches:
                         for event in batch.events:
-                            self._apply(event)
+                            change = self._apply(event)
+                            if self.definitions is not None and event.key.startswith(_DEFINITIONS) and change is not None:
+                                await self.definitions.on_change(change)
                         self._advance(batch.revision)
             except base.CompactedError:
                 logger.warning("the store has compacted what the cache needs next, listing again", extra={"store": self.name})
                 await self._relist()
 
-    def _apply(self, event: base.StoreEvent) -> None:
+    def _apply(self, event: base.StoreEvent) -> Change | None:
         cache = self._cache_of(event.key)
         if cache is not None:
             try:
-                cache.apply(event)
+                return cache.apply(event)
             except (ValueError, KeyError, TypeError):
                 logger.exception("a stored object cannot be read and is left out", extra={"key": event.key})
+        return None
 
     def _cache_of(self, key: str) -> ResourceCache | None:
-        parts = key[len(PREFIX) :].split("/", 2)
-        return self._by_prefix.get((parts[0], parts[1])) if len(parts) == 3 else None
+        return self._caches.get(_root_of(key))
+
+    def cache(self, resource: Resource) -> ResourceCache:
+        """Return the cache that all versions of a resource share.
+
+        Raises:
+            KeyError: the kind is not served any more.
+        """
+        return self._caches[resource.root]
+
+    def add_cache(self, resource: Resource) -> ResourceCache:
+        """Return the cache of a kind that is served from now on, empty if there was none; watches of an earlier one end."""
+        if (old := self._caches.get(resource.root)) is not None:
+            for watcher in old.watchers():
+                watcher.end()
+        cache = self._caches[resource.root] = ResourceCache(resource, **self._options)
+        return cache
+
+    async def open_cache(self, resource: Resource, revision: int) -> None:
+        """Serve a kind from now on, with the objects that are stored at ``revision``."""
+        records: list[base.Record] = []
+        position = None
+        while True:
+            at = base.Revision(revision)
+            page = await self.store.list(resource.prefix(), limit=_PAGE, start_after=position, revision=at)
+            records += page.records
+            if not page.more:
+                break
+            position = page.records[-1].key
+        self.add_cache(resource).reset(records, revision)
+
+    def close_cache(self, root: str) -> None:
+        """Serve a kind no longer: its watches end."""
+        if (cache := self._caches.pop(root, None)) is not None:
+            for watcher in cache.watchers():
+                watcher.end()
 
     def _advance(self, revision: int) -> None:
         self.revision = max(self.revision, revision)
@@ -133,21 +190,24 @@ class Feed:
 
     async def _relist(self) -> None:
         self.synced = False
-        for cache in self.caches.values():
+        for cache in self._caches.values():
             for watcher in cache.watchers():
                 watcher.drop()
-        found: dict[ResourceCache, list[base.Record]] = {cache: [] for cache in self.caches.values()}
+        found: dict[str, list[base.Record]] = {}
         page = await self.store.list(PREFIX, limit=_PAGE)
         revision = page.revision
         while True:
             for record in page.records:
-                if (owner := self._cache_of(record.key)) is not None:
-                    found[owner].append(record)
+                found.setdefault(_root_of(record.key), []).append(record)
             if not page.more:
                 break
             page = await self.store.list(PREFIX, limit=_PAGE, start_after=page.records[-1].key, revision=revision)
-        for cache, records in found.items():
-            cache.reset(records, revision)
+        if self.definitions is not None and (definitions := self._caches.get(_DEFINITIONS_ROOT)) is not None:
+            definitions.reset(found.pop(_DEFINITIONS_ROOT, ()), revision)
+            self.definitions.reset(definitions.entries.values())
+        for root, cache in self._caches.items():
+            if root != _DEFINITIONS_ROOT or self.definitions is None:
+                cache.reset(found.get(root, ()), revision)
         self.synced = True
         self._advance(revision)
 
@@ -161,7 +221,7 @@ class Feed:
             bookmark = now_s >= next_bookmark_s
             if bookmark:
                 next_bookmark_s = now_s + BOOKMARK_PERIOD_S
-            for cache in self.caches.values():
+            for cache in self._caches.values():
                 self._tick_cache(cache, now_s, bookmark=bookmark)
 
     def _tick_cache(self, cache: ResourceCache, now_s: float, *, bookmark: bool) -> None:

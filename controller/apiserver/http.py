@@ -14,6 +14,7 @@ import uuid
 from typing import Any, Final
 
 from aiohttp import http_exceptions, web
+from multidict import CIMultiDict
 
 from controller.apiserver import compression
 from controller.apiserver.limits import Connections, Limits, Work, fitted
@@ -183,16 +184,14 @@ class HttpServer:
         return b"".join(chunks)
 
     @staticmethod
-    def _headers(answer: ApiResponse | ApiStream) -> dict[str, str]:
-        return {
-            "Content-Type": answer.content_type,
-            "Cache-Control": "no-cache, private",
-            "Audit-Id": str(uuid.uuid4()),
-            **answer.headers,
-        }
+    def _headers(answer: ApiResponse | ApiStream) -> CIMultiDict[str]:
+        fixed = {"Content-Type": answer.content_type, "Cache-Control": "no-cache, private", "Audit-Id": str(uuid.uuid4())}
+        return CIMultiDict({**fixed, **answer.headers})
 
     async def _whole(self, request: web.BaseRequest, answer: ApiResponse) -> web.StreamResponse:
         headers, body = self._headers(answer), answer.body
+        for warning in answer.warning_headers():
+            headers.add("Warning", warning)
         if len(body) > _GZIP_FROM_BYTES and "gzip" in request.headers.get("Accept-Encoding", ""):
             quick = len(body) <= compression.QUICK_BYTES
             body = compression.gzip(body) if quick else await asyncio.to_thread(compression.gzip, body)  # must not hold up the others
@@ -207,7 +206,7 @@ class HttpServer:
             self.work.take(-len(body))
 
     @staticmethod
-    async def _slices(request: web.BaseRequest, status: int, headers: dict[str, str], body: bytes) -> web.StreamResponse:
+    async def _slices(request: web.BaseRequest, status: int, headers: CIMultiDict[str], body: bytes) -> web.StreamResponse:
         response = web.StreamResponse(status=status, headers=headers)
         response.content_length = len(body)
         whole = memoryview(body)

@@ -31,6 +31,8 @@ class InProcessTransport:
             async with contextlib.aclosing(answer.batches) as batches:
                 body = b"".join([line async for lines in batches for line in lines])
             return base.Response(answer.status, self._headers, body)
+        if answer.warnings:
+            self._headers["warning"] = ", ".join(answer.warning_headers())
         return base.Response(answer.status, self._headers, answer.body)
 
     async def stream(self, request: base.Request) -> AsyncGenerator[bytes]:

@@ -38,7 +38,7 @@ def drop_empty(metadata: dict[str, Any]) -> None:
 
 def fill_new(metadata: dict[str, Any], *, now: datetime, rng: random.Random) -> None:
     """Set what the server sets on a new object, over whatever the client sent."""
-    for key in ("selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "managedFields", "resourceVersion", "generation"):
+    for key in ("selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion", "generation"):
         metadata.pop(key, None)
     if not metadata.get("name") and metadata.get("generateName"):
         prefix = str(metadata["generateName"])[:_MAX_GENERATE_PREFIX]
@@ -66,8 +66,9 @@ def keep_system_fields(resource: Resource, new: dict[str, Any], old: dict[str, A
             metadata[key] = previous[key]
         else:
             metadata.pop(key, None)
-    for key in ("selfLink", "managedFields"):
-        metadata.pop(key, None)
+    metadata.pop("selfLink", None)
+    if metadata.get("managedFields") is None and "managedFields" in previous:
+        metadata["managedFields"] = previous["managedFields"]
     if "generation" in previous:
         metadata["generation"] = previous["generation"]
     else:

@@ -8,12 +8,13 @@ from typing import Any, Final, TypeAlias
 import orjson
 
 from controller.apiserver import selection
+from controller.apiserver.compiled import codec_of
 from controller.apiserver.registry import Registry
 from controller.apiserver.request import decode_token, encode_token
 from controller.apiserver.resources import Resource
 from controller.apiserver.watchcache import Entry
 from controller.store import base
-from lattice.api import errors, names
+from lattice.api import errors
 from lattice.api.errors import Cause
 
 _EXPIRED_TEXT: Final = (
@@ -172,8 +173,10 @@ def check_match(version: str, match: str) -> None:
 
 def list_body(resource: Resource, entries: Sequence[Entry], metadata: Mapping[str, Any]) -> bytes:
     """Return a list made of the entries' bytes."""
-    head = {"kind": f"{resource.kind}List", "apiVersion": resource.group_version}
+    head = {"kind": resource.list_kind, "apiVersion": resource.group_version}
     data = dict(metadata)
-    if resource.group == names.GROUP:
+    if resource.custom:
         data.setdefault("continue", "")
-    return b'%b,"metadata":%b,"items":[%b]}' % (orjson.dumps(head)[:-1], orjson.dumps(data), b",".join(entry.raw for entry in entries))
+    raws = (entry.raw for entry in entries)
+    items = b",".join(raws if not resource.converted else map(codec_of(resource).view, raws))
+    return b'%b,"metadata":%b,"items":[%b]}' % (orjson.dumps(head)[:-1], orjson.dumps(data), items)

@@ -11,14 +11,18 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
+from weakref import WeakKeyDictionary
 
+import orjson
+
+from controller.apiserver.compiled import codec_of
 from controller.apiserver.feed import Feed
 from controller.apiserver.request import User
 from controller.apiserver.resources import Resource, ResourceTable, StoreName
 from controller.apiserver.watchcache import ResourceCache
 from controller.apiserver.writing import WriteOptions, Writer
 from controller.store import base
-from lattice.api import errors, names
+from lattice.api import errors
 from lattice.machinery.clock import Clock
 
 Object = dict[str, Any]
@@ -57,19 +61,29 @@ class Registry:
         self.clock = clock
         self.rng = rng
         self.admission = admission
-        self._writers = {resource: Writer(resource) for resource in table.all}
+        self._writers: WeakKeyDictionary[Resource, Writer] = WeakKeyDictionary()
 
     def feed(self, resource: Resource) -> Feed:
         """Return the feed of the store that holds a resource."""
         return self.feeds[resource.store]
 
     def cache(self, resource: Resource) -> ResourceCache:
-        """Return the cache of a resource."""
-        return self.feeds[resource.store].caches[resource]
+        """Return the cache of a resource.
+
+        Raises:
+            errors.NotFoundError: its definition has gone meanwhile.
+        """
+        try:
+            return self.feeds[resource.store].cache(resource)
+        except KeyError:
+            raise errors.NotFoundError("the server could not find the requested resource", details=resource.details()) from None
 
     def writer(self, resource: Resource) -> Writer:
         """Return the write pipeline of a resource."""
-        return self._writers[resource]
+        writer = self._writers.get(resource)
+        if writer is None:
+            writer = self._writers[resource] = Writer(resource)
+        return writer
 
     def not_found(self, resource: Resource, name: str) -> errors.NotFoundError:
         """Return the error for an object that does not exist."""
@@ -97,11 +111,14 @@ class Registry:
             entry = cache.entries.get(key)
             if entry is None:
                 raise self.not_found(resource, name)
-            return entry.raw
+            return codec_of(resource).view(entry.raw)
         record = await self.feed(resource).store.get(key)
         if record is None:
             raise self.not_found(resource, name)
-        return cache.codec.served(record.value, record.mod_revision)
+        entry = cache.entries.get(key)
+        if entry is not None and entry.revision == record.mod_revision:
+            return codec_of(resource).view(entry.raw)
+        return orjson.dumps(codec_of(resource).decode(record.value, record.mod_revision))
 
     async def read(self, resource: Resource, namespace: str, name: str, *, cached: bool = True) -> State:
         """Return the state to start a write from.
@@ -119,14 +136,14 @@ class Registry:
 
     def decode(self, resource: Resource, state: State) -> Object:
         """Return a state as an object with its resourceVersion."""
-        return self.cache(resource).codec.decode(state.value, state.revision)
+        return codec_of(resource).decode(state.value, state.revision, present=state.cached)
 
     async def commit(self, resource: Resource, ops: Sequence[base.Op]) -> base.TxnResult:
         """Run a transaction in the store that holds ``resource``."""
         return await self.feed(resource).store.txn(ops)
 
-    async def create(self, resource: Resource, namespace: str, body: Any, options: WriteOptions) -> bytes:
-        """Store a new object and return its served form.
+    async def create(self, resource: Resource, namespace: str, body: Any, options: WriteOptions, *, owned: bool = False) -> bytes:
+        """Store a new object and return its served form. ``owned``: its managedFields are complete (server-side apply).
 
         Raises:
             errors.ApiError: as the wire describes.
@@ -135,7 +152,13 @@ class Registry:
         obj = writer.match_request(body, namespace=namespace)
         if obj["metadata"].get("resourceVersion"):
             raise errors.InternalError("resourceVersion should not be set on objects to be created", reason="")
+        if resource.terminating:
+            raise errors.MethodNotAllowedError(
+                "create not allowed while custom resource definition is terminating", details=resource.details()
+            )
         writer.shape(obj, options)
+        if not owned:
+            writer.own(obj, None, options, now=self.clock.now())
         generated = not obj["metadata"].get("name")
         for attempt in range(_GENERATE_TRIES):
             if attempt:
@@ -152,14 +175,53 @@ class Registry:
         raise errors.AlreadyExistsError(f'{resource.qualified} "{name}" already exists', details=resource.details(name))
 
     async def _put_new(self, resource: Resource, obj: Object, options: WriteOptions) -> bytes | None:
-        cache = self.cache(resource)
+        self.cache(resource)  # the definition may be gone
+        codec = codec_of(resource)
         key = resource.key(obj["metadata"].get("namespace", ""), obj["metadata"]["name"])
-        value = cache.codec.encode(obj)
+        value = codec.encode(obj)
         if options.dry_run:
             exists = await self.feed(resource).store.get(key) is not None
-            return None if exists else value
+            return None if exists else orjson.dumps(obj)
         result = await self.commit(resource, [base.Put(key, value, base.NO_REVISION, resource.ttl_s)])
-        return cache.codec.served(value, result.revision) if result.committed else None
+        return codec.served(value, result.revision) if result.committed else None
+
+    async def apply(
+        self, resource: Resource, namespace: str, name: str, body: Any, options: WriteOptions, *, subresource: str = ""
+    ) -> tuple[bool, bytes]:
+        """Server-side apply: merge ``body`` into the object, or create it. Return whether it was created, and its served form.
+
+        Raises:
+            errors.ApiError: as the wire describes; ``ConflictError`` with a cause for each field that another manager owns.
+        """
+        writer = self.writer(resource)
+        text = orjson.dumps(writer.match_request(body, namespace=namespace, name=name))
+        for _ in range(_UPDATE_TRIES):
+            try:
+                updated = await self.update(
+                    resource,
+                    namespace,
+                    name,
+                    lambda live: writer.merge(live, orjson.loads(text), options, now=self.clock.now(), subresource=subresource),
+                    options,
+                    subresource=subresource,
+                    patched=True,
+                    owned=True,
+                )
+                return False, updated
+            except errors.NotFoundError:
+                if subresource or resource.terminating or "create" not in resource.verbs:
+                    raise
+            applied = orjson.loads(text)
+            if uid := applied["metadata"].get("uid"):
+                message = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+                prefix = f'Operation cannot be fulfilled on {resource.qualified} "{name}": '
+                raise errors.ConflictError(prefix + message, details=resource.details(name))
+            new = writer.merge(None, applied, options, now=self.clock.now())
+            try:
+                return True, await self.create(resource, namespace, new, options, owned=True)
+            except errors.AlreadyExistsError:
+                continue
+        raise self.conflict(resource, name)
 
     async def update(
         self,
@@ -171,8 +233,11 @@ class Registry:
         *,
         subresource: str = "",
         patched: bool = False,
+        owned: bool = False,
     ) -> bytes:
         """Change an object and return its served form. A change of nothing writes nothing.
+
+        ``patched``: the new state was made from the present one. ``owned``: so were its managedFields.
 
         Raises:
             errors.ApiError: as the wire describes; ``ConflictError`` where ``change`` returns a resourceVersion that is not the present.
@@ -182,7 +247,7 @@ class Registry:
             try:
                 old = self.decode(resource, state)
                 new = await self._changed(
-                    resource, namespace, name, change(self.decode(resource, state)), old, options, subresource, patched
+                    resource, namespace, name, change(self.decode(resource, state)), old, options, subresource, patched, owned
                 )
             except errors.ApiError:
                 newer = await self._confirm(resource, namespace, name, state)
@@ -193,7 +258,7 @@ class Registry:
             if _same(new, old):
                 newer = await self._confirm(resource, namespace, name, state)
                 if newer is None:
-                    return self.cache(resource).codec.served(self._stored(resource, old), state.revision)
+                    return orjson.dumps(old)
                 state = newer
                 continue
             outcome = await self._swap(resource, new, state, options)
@@ -214,19 +279,22 @@ class Registry:
         options: WriteOptions,
         subresource: str,
         patched: bool,
+        owned: bool,
     ) -> Object:
         writer = self.writer(resource)
         new = writer.match_request(body, namespace=namespace, name=name)
         sent = new["metadata"].pop("resourceVersion", None)
         if sent and sent != old["metadata"]["resourceVersion"]:
             raise self.conflict(resource, name)
-        if not sent and not patched and not subresource and resource.group == names.GROUP:
+        if not sent and not patched and not subresource and resource.custom:
             message = "Invalid value: 0: must be specified for an update"
             raise writer.invalid(name, [errors.Cause("FieldValueInvalid", message, "metadata.resourceVersion")])
         options.warnings.clear()
         writer.shape(new, options, patched=patched)
         previous = {**old, "metadata": {key: value for key, value in old["metadata"].items() if key != "resourceVersion"}}
         new = writer.finish_update(new, previous, subresource=subresource)
+        if not owned and subresource != "binding" and not _same(new, old):
+            writer.own(new, old, options, now=self.clock.now(), subresource=subresource)
         await self.admission.admit("update", resource, subresource, options.user, new, old)
         return new
 
@@ -239,7 +307,7 @@ class Registry:
 
     async def _swap(self, resource: Resource, new: Object, state: State, options: WriteOptions) -> bytes | State | None:
         """Write; return the served form, or the present state on a conflict (``None``: it is gone)."""
-        codec = self.cache(resource).codec
+        codec = codec_of(resource)
         key = resource.key(new["metadata"].get("namespace", ""), new["metadata"]["name"])
         value = codec.encode(new)
         gone = is_finished(resource, new)
@@ -253,18 +321,15 @@ class Registry:
         record = result.previous[0]
         return None if record is None else State(record.value, record.mod_revision, cached=False)
 
-    def _stored(self, resource: Resource, obj: Object) -> bytes:
-        return self.cache(resource).codec.encode(obj)
-
 
 def is_finished(resource: Resource, obj: Object) -> bool:
     """Return whether an object that is being deleted has nothing left to wait for."""
     metadata = obj["metadata"]
     if not metadata.get("deletionTimestamp") or metadata.get("finalizers"):
         return False
-    if resource.kind == "Namespace":
+    if resource.native == "Namespace":
         return not (obj.get("spec") or {}).get("finalizers")
-    if resource.kind == "Pod":
+    if resource.native == "Pod":
         return metadata.get("deletionGracePeriodSeconds") == 0 or not (obj.get("spec") or {}).get("nodeName")
     return True
 

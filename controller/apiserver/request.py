@@ -61,6 +61,17 @@ class ApiResponse:
     body: bytes
     content_type: str = JSON
     headers: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    """Sentences for the user, each in a Warning header of its own."""
+
+    def warning_headers(self) -> list[str]:
+        """Return the values of the Warning headers: RFC 7234 code 299, no agent, the text quoted."""
+        return [f'299 - "{_quoted(text)}"' for text in self.warnings]
+
+
+def _quoted(text: str) -> str:
+    printable = "".join(character if character.isprintable() and character.isascii() else "?" for character in text)
+    return printable.replace("\\", "\\\\").replace('"', '\\"')
 
 
 @dataclass(slots=True)

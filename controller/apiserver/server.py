@@ -13,12 +13,13 @@ from collections.abc import Mapping
 
 import orjson
 
-from controller.apiserver import admission, authz, backup, bootstrap, discovery, health
+from controller.apiserver import admission, authz, backup, bootstrap, definitions, discovery, health, naming, protobuf
 from controller.apiserver.authn import TokenAuthenticator
 from controller.apiserver.deletion import Deleter
 from controller.apiserver.desired import DesiredView
 from controller.apiserver.feed import Feed
 from controller.apiserver.handlers import ObjectHandlers
+from controller.apiserver.negotiation import PROTOBUF, finish, for_error
 from controller.apiserver.reading import Reader
 from controller.apiserver.registry import Registry
 from controller.apiserver.request import (
@@ -32,11 +33,13 @@ from controller.apiserver.request import (
     parse_path,
     path_not_found,
 )
-from controller.apiserver.resources import StoreName, build_table
+from controller.apiserver.resources import Resource, StoreName, build_table
 from controller.apiserver.watching import WatchStarter
+from controller.apiserver.writehandlers import WriteHandlers
 from controller.store import base
 from lattice.api import errors, names
 from lattice.machinery.clock import Clock
+from lattice.machinery.tasks import TaskOwner
 
 __all__ = ["ApiServer"]
 
@@ -66,13 +69,26 @@ class ApiServer:
         self.rng = rng or random.SystemRandom()
         self.table = build_table()
         self.feeds = {
-            name: Feed(name, store, [r for r in self.table.all if r.store == name], clock=clock) for name, store in stores.items()
+            name: Feed(name, store, [r for r in self.table.stored if r.store == name], clock=clock) for name, store in stores.items()
         }
-        chain = admission.Chain(admission.NamespaceLifecycle(self.table, self.feeds), admission.NodeRestriction(self.table, self.feeds))
+        chain = admission.Chain(
+            admission.NamespaceLifecycle(self.table, self.feeds),
+            admission.NodeRestriction(self.table, self.feeds),
+            admission.OwnDefinitions(),
+        )
         self.registry = Registry(self.table, self.feeds, clock=clock, rng=self.rng, admission=chain)
         self.desired = DesiredView(self.registry)
+        self._tasks = TaskOwner("apiserver")
+        self._naming = naming.Naming(self.registry)
+        main = self.feeds["main"]
+        main.definitions = definitions.Definitions(self.table, main, on_unjudged=self._judge_later)
         self._objects = ObjectHandlers(
-            self.registry, Deleter(self.registry), Reader(self.registry), WatchStarter(self.registry, self.rng), self.desired
+            self.registry,
+            WriteHandlers(self.registry, self._naming.establish, _no_review),
+            Deleter(self.registry),
+            Reader(self.registry),
+            WatchStarter(self.registry, self.rng),
+            self.desired,
         )
         self._authenticator = TokenAuthenticator(users)
         self._discovery = discovery.Discovery(self.table)
@@ -83,6 +99,7 @@ class ApiServer:
         """Make sure of what every cluster has, fill the caches, be ready."""
         self.cluster = await bootstrap.ensure_cluster(self.stores["main"], self.rng)
         await bootstrap.ensure_objects(self.stores["main"], self.table, clock=self.clock, rng=self.rng)
+        await bootstrap.ensure_definitions(self.stores["main"], self.table, clock=self.clock, rng=self.rng)
         for feed in self.feeds.values():
             await feed.start()
         self.desired.attach({"id": self.cluster.id, "epoch": self.cluster.epoch})
@@ -91,8 +108,13 @@ class ApiServer:
         """End all watches. The stores stay open: they belong to the caller."""
         self._stopping = True
         self.desired.stop()
+        await self._tasks.stop()
         for feed in self.feeds.values():
             await feed.stop()
+
+    def _judge_later(self, name: str) -> None:
+        """Judge the names of a definition that is stored without a verdict: its creator was cut off, or is about to do it itself."""
+        self._tasks.spawn(self._naming.establish_quietly(name), name=f"establish {name}")
 
     @property
     def ready(self) -> bool:
@@ -125,17 +147,24 @@ class ApiServer:
         try:
             return await self._route(request)
         except errors.ApiError as error:
-            return error_response(error)
+            return self._refusal(request, error)
         except base.StoreError as error:
-            return error_response(_store_error(error))
+            return self._refusal(request, _store_error(error))
         except (RecursionError, orjson.JSONEncodeError):
-            return error_response(errors.BadRequestError("the body is nested too deeply to be an object of any kind"))
+            return self._refusal(request, errors.BadRequestError("the body is nested too deeply to be an object of any kind"))
         except Exception:
             # The last line of defence: a defect answers one request with 500 and stops nothing.
             logger.exception("request failed", extra={"method": request.method, "path": request.path[:256]})
             return error_response(
                 errors.InternalError("the server failed on this request; its log says why. The outcome of a write is unknown")
             )
+
+    @staticmethod
+    def _refusal(request: ApiRequest, error: errors.ApiError) -> ApiResponse:
+        response, form = error_response(error), for_error(request)
+        if form.encoding == "protobuf" and (encoded := protobuf.encode(error.to_status())) is not None:
+            response.body, response.content_type = encoded, PROTOBUF
+        return finish(response, form)
 
     async def _route(self, request: ApiRequest) -> ApiResponse | ApiStream:
         info = self.identify(request)
@@ -155,6 +184,10 @@ class ApiServer:
                 ephemeral = tuple(r.prefix() for r in self.table.all if r.store == "ephemeral")
                 return await backup.answer(self.stores["main"], self.cluster, self.clock, without=ephemeral)
         return path_not_found()
+
+
+async def _no_review(resource: Resource, namespace: str, user: User, body: object, options: object) -> dict[str, object]:
+    raise errors.MethodNotAllowedError("no reviews yet")
 
 
 def _store_error(error: base.StoreError) -> errors.ApiError:

@@ -374,4 +374,4 @@ _PLAIN: Final = Strategy()
 
 def strategy_of(resource: Resource) -> Strategy:
     """Return the hooks of a resource."""
-    return _STRATEGIES.get(resource.kind, _PLAIN)
+    return _STRATEGIES.get(resource.native, _PLAIN)

@@ -1,4 +1,4 @@
-"""The subresources that are more than a part of the object: ``binding`` of Pods and ``scale`` of Workloads. Pure changes.
+"""The subresources that are more than a part of the object: ``binding`` of Pods and ``scale``. Pure changes.
 
 ``status`` and ``finalize`` are ordinary writes of a part (``writing.py``); ``desired`` has its own module.
 """
@@ -10,9 +10,11 @@ from datetime import datetime
 from typing import Any
 
 from controller.apiserver import metadata, shaping
-from controller.apiserver.registry import Object
 from controller.apiserver.resources import Resource
 from lattice.api import errors
+from lattice.api.errors import Cause
+
+Object = dict[str, Any]
 
 
 def parse_binding(body: Any, *, name: str) -> tuple[str, str]:
@@ -64,19 +66,39 @@ def bind(pod: Object, node: str, uid: str, *, now: datetime) -> Object:
     return {**pod, "spec": {**pod["spec"], "nodeName": node}, "status": status}
 
 
-def scale_of(obj: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the Scale of a Workload."""
-    data, status = obj["metadata"], obj.get("status") or {}
+def _at(obj: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+    value: Any = obj
+    for part in path:
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _set_at(obj: Mapping[str, Any], path: tuple[str, ...], value: Any) -> Object:
+    below = obj.get(path[0])
+    changed = value if len(path) == 1 else _set_at(below if isinstance(below, Mapping) else {}, path[1:], value)
+    return {**obj, path[0]: changed}
+
+
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def scale_of(resource: Resource, obj: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the Scale of an object."""
+    assert resource.scale is not None
+    paths, data = resource.scale, obj["metadata"]
     kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
-    found: dict[str, Any] = {"replicas": status.get("replicas", 0)}
-    if status.get("selector"):
-        found["selector"] = status["selector"]
+    status: dict[str, Any] = {"replicas": _count(_at(obj, paths.status_replicas))}
+    selector = _at(obj, paths.selector) if paths.selector else None
+    if isinstance(selector, str) and selector:
+        status["selector"] = selector
+    replicas = _count(_at(obj, paths.spec_replicas))
     return {
         "kind": "Scale",
         "apiVersion": "autoscaling/v1",
         "metadata": {key: data[key] for key in kept if key in data},
-        "spec": {"replicas": (obj.get("spec") or {}).get("replicas", 1)},
-        "status": found,
+        "spec": {"replicas": replicas} if replicas else {},
+        "status": status,
     }
 
 
@@ -86,17 +108,42 @@ def apply_scale(resource: Resource, obj: Object, scale: Any) -> Object:
     Raises:
         errors.BadRequestError, errors.InvalidError: it is not a Scale.
     """
+    assert resource.scale is not None
     if not isinstance(scale, dict) or scale.get("kind", "Scale") != "Scale":
         raise errors.BadRequestError("the object provided is unrecognized (must be of type Scale)")
     spec, data = scale.get("spec"), scale.get("metadata")
     replicas = spec.get("replicas", 0) if isinstance(spec, dict) else 0
-    name = obj["metadata"]["name"]
-    if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 0:
-        cause = shaping.invalid("spec.replicas", replicas, "must be greater than or equal to 0")
-        raise errors.InvalidError.of(kind="Scale", group="autoscaling", name=name, causes=[cause])
+    if replicas is None:
+        replicas = 0
+    if not isinstance(replicas, int) or isinstance(replicas, bool) or abs(replicas) >= 2**31:
+        raise errors.BadRequestError(
+            f'Scale in version "v1" cannot be handled as a Scale: spec.replicas: {shaping.shown(replicas)} is not an int32'
+        )
     version = data.get("resourceVersion") if isinstance(data, dict) else None
-    return {
-        **obj,
-        "metadata": {**obj["metadata"], "resourceVersion": version},
-        "spec": {**(obj.get("spec") or {}), "replicas": replicas},
-    }
+    changed = _set_at(obj, resource.scale.spec_replicas, replicas)
+    return {**changed, "metadata": {**obj["metadata"], "resourceVersion": version}}
+
+
+def applied_scale(resource: Resource, name: str, scale: Any) -> Object:
+    """Return the part of an object that a server-side apply of its Scale sets.
+
+    Raises:
+        errors.BadRequestError: it is not a Scale, or has no replicas.
+    """
+    assert resource.scale is not None
+    spec = scale.get("spec") if isinstance(scale, dict) and scale.get("kind", "Scale") == "Scale" else None
+    if not isinstance(spec, dict) or "replicas" not in spec:
+        raise errors.BadRequestError("the object provided is unrecognized (must be of type Scale, with spec.replicas)")
+    head: Object = {"apiVersion": resource.group_version, "kind": resource.kind, "metadata": {"name": name}}
+    return _set_at(head, resource.scale.spec_replicas, spec["replicas"])
+
+
+def check_scale(resource: Resource, obj: Mapping[str, Any]) -> list[Cause]:
+    """Check the replicas of a kind with a scale subresource, as kube-apiserver does besides the schema."""
+    if resource.scale is None:
+        return []
+    causes = []
+    for path, value in ((path, _at(obj, path)) for path in (resource.scale.spec_replicas, resource.scale.status_replicas)):
+        if isinstance(value, int) and not isinstance(value, bool) and value < 0:
+            causes.append(shaping.invalid("." + ".".join(path), value, "should be a non-negative integer"))
+    return causes

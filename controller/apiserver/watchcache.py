@@ -17,6 +17,7 @@ from typing import Any, Final, Literal
 import orjson
 
 from controller.apiserver import selection
+from controller.apiserver.compiled import codec_of
 from controller.apiserver.encoding import Codec
 from controller.apiserver.resources import Resource
 from controller.store import base
@@ -61,7 +62,7 @@ class Projector:
 
     def entry(self, record: base.Record, revision: int | None = None) -> Entry:
         """Return the entry of a record; ``revision`` overrides its own (a deletion's)."""
-        obj = orjson.loads(record.value)
+        obj, value = self._codec.read(record.value)
         metadata = obj["metadata"]
         at = record.mod_revision if revision is None else revision
         return Entry(
@@ -69,7 +70,7 @@ class Projector:
             namespace=metadata.get("namespace", ""),
             name=metadata["name"],
             revision=at,
-            raw=self._codec.served(record.value, at),
+            raw=self._codec.served(value, at),
             labels=metadata.get("labels") or {},
             fields=selection.project(self.resource, obj) if self.resource.selectable else {},
             uid=metadata.get("uid", ""),
@@ -169,7 +170,7 @@ class ResourceCache:
 
     def __init__(self, resource: Resource, *, ring_events: int = RING_EVENTS) -> None:
         self.resource = resource
-        self.codec = Codec(resource)
+        self.codec = codec_of(resource)
         self.projector = Projector(resource, self.codec)
         self.entries: dict[str, Entry] = {}
         self.floor = 0
@@ -191,12 +192,12 @@ class ResourceCache:
         for watcher in self.watchers():
             watcher.drop()
 
-    def apply(self, event: base.StoreEvent) -> None:
-        """Take in one event of the store and hand it on."""
+    def apply(self, event: base.StoreEvent) -> Change | None:
+        """Take in one event of the store and hand it on; return what it changed."""
         previous = self.entries.get(event.key)
         if event.record is None:
             if event.previous is None or previous is None:
-                return
+                return None
             change = Change("DELETED", self.projector.entry(event.previous, event.revision), previous)
             del self.entries[event.key]
             del self._keys[bisect.bisect_left(self._keys, event.key)]
@@ -210,6 +211,7 @@ class ResourceCache:
         if len(self._ring) > self._ring_events:
             self.floor = self._ring.popleft().entry.revision
         self._dispatch(change)
+        return change
 
     def _dispatch(self, change: Change) -> None:
         for listener in self.listeners:

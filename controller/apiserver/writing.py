@@ -1,8 +1,8 @@
 """From a request body to an object that may be stored: the checks and defaults that every write passes, in one order.
 
 ``match_request`` (does the body belong to this path) ▸ ``shape`` (null, unknown and default fields) ▸ what the server sets ▸
-``validate`` (schema, metadata, the kind's own rules). Pure but for the injected clock and randomness. ``registry.py`` calls these
-around the compare-and-swap.
+``validate`` (schema, metadata, the kind's own rules) ▸ ``own`` (managedFields). Pure but for the injected clock and randomness.
+``registry.py`` calls these around the compare-and-swap.
 """
 
 from __future__ import annotations
@@ -13,16 +13,19 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from controller.apiserver import metadata, shaping, strategy
-from controller.apiserver.request import ApiRequest, User
+from controller.apiserver import metadata, patching, shaping, strategy, subresources
+from controller.apiserver.compiled import manager_of, structural_of
+from controller.apiserver.encoding import media_type
+from controller.apiserver.request import TRUE, ApiRequest, User
 from controller.apiserver.resources import Resource
-from lattice.api import errors, names, schema
+from lattice.api import errors, names
 from lattice.api.errors import Cause
 
 _FIELD_VALIDATION: Final = ("Ignore", "Warn", "Strict")
 _KEEPS_STATUS: Final = frozenset({"Node"})
 """Kinds whose creator may send a status with the object: an agent registers its Node in one request."""
 MAX_WARNING_CHARACTERS: Final = 256
+MAX_MANAGER_CHARACTERS: Final = 128
 
 
 @dataclass(slots=True)
@@ -32,6 +35,12 @@ class WriteOptions:
     user: User
     dry_run: bool = False
     field_validation: str = "Warn"
+    manager: str = "unknown"
+    """Who is recorded in managedFields."""
+    force: bool = False
+    """Server-side apply: take fields over from their owners."""
+    duplicates: tuple[str, ...] = ()
+    """Paths of fields that the body names twice."""
     warnings: list[str] = field(default_factory=list)
 
 
@@ -48,20 +57,35 @@ def parse_options(request: ApiRequest, user: User, kind: str) -> WriteOptions:
     checked = request.query.get("fieldValidation", "") or "Warn"
     if checked not in _FIELD_VALIDATION:
         causes.append(shaping.unsupported("fieldValidation", checked, ["", *_FIELD_VALIDATION]))
+    manager = request.query.get("fieldManager", "")
+    if len(manager) > MAX_MANAGER_CHARACTERS:
+        causes.append(Cause("FieldValueTooLong", f"Too long: may not be more than {MAX_MANAGER_CHARACTERS} bytes", "fieldManager"))
+    elif not manager.isprintable():
+        causes.append(shaping.invalid("fieldManager", manager, "should only contain printable characters"))
+    applied = media_type(request.headers.get("content-type", "")) == patching.APPLY_PATCH and kind == "PatchOptions"
+    if applied and not manager:
+        causes.append(shaping.required("fieldManager", "is required for apply patch"))
+    force = request.query.get("force", "")
+    if force and not applied and kind == "PatchOptions":
+        causes.append(shaping.forbidden("force", "may not be specified for non-apply patch"))
     if causes:
         raise errors.InvalidError.of(kind=kind, group="meta.k8s.io", name="", causes=causes)
-    return WriteOptions(user, dry_run == "All", checked)
+    return WriteOptions(user, dry_run == "All", checked, manager or agent_name(request), force in TRUE)
+
+
+def agent_name(request: ApiRequest) -> str:
+    """Return the manager of a write that names none: the client's program, from its User-Agent."""
+    return request.headers.get("user-agent", "").partition("/")[0][:MAX_MANAGER_CHARACTERS] or "unknown"
 
 
 class Writer:
     """The pipeline for one resource."""
 
     def __init__(self, resource: Resource) -> None:
-        source = schema.object_schema(resource.type)
         self.resource = resource
         self.strategy = strategy.strategy_of(resource)
-        self._shape = shaping.Shape(source)
-        self._checker = shaping.Checker(source)
+        self._structural = structural_of(resource)
+        self._manager = manager_of(resource)
 
     def match_request(self, obj: Any, *, namespace: str, name: str = "") -> dict[str, Any]:
         """Return the body as an object of this resource, with the kind and namespace of the path filled in.
@@ -75,7 +99,7 @@ class Writer:
                 f"the object provided is unrecognized (must be of type {resource.kind}): the body is not a JSON object"
             )
         kind, version = obj.get("kind"), obj.get("apiVersion")
-        if resource.group == names.GROUP and not kind:
+        if resource.custom and not kind:
             message = (
                 f"the object provided is unrecognized (must be of type {resource.kind}): Object 'Kind' is missing in {shaping.shown(obj)}"
             )
@@ -112,11 +136,11 @@ class Writer:
             errors.BadRequestError, errors.InvalidError: unknown fields under ``fieldValidation=Strict``.
         """
         self.strategy.default(obj)
-        unknown = self._shape.normalise(obj)
+        unknown = self._structural.normalise(obj)
         metadata.drop_empty(obj["metadata"])
-        if not unknown or options.field_validation == "Ignore":
+        if not (unknown or options.duplicates) or options.field_validation == "Ignore":
             return
-        texts = [f'unknown field "{path}"' for path in unknown]
+        texts = [f'duplicate field "{path}"' for path in options.duplicates] + [f'unknown field "{path}"' for path in unknown]
         if options.field_validation == "Warn":
             options.warnings += [text[:MAX_WARNING_CHARACTERS] for text in texts]
             return
@@ -124,18 +148,37 @@ class Writer:
         kind = self.resource.kind
         if patched:
             # Kubernetes shows the whole patched object here; of a Secret nothing is ever shown.
-            value = {} if kind == "Secret" else obj
+            value = {} if self.resource.native == "Secret" else obj
             raise errors.InvalidError.of(kind="", group="", name="", causes=[shaping.invalid("patch", value, found)])
         raise errors.BadRequestError(f'{kind} in version "{self.resource.version}" cannot be handled as a {kind}: {found}')
 
     def prepare_create(self, obj: dict[str, Any], *, now: datetime, rng: random.Random) -> None:
         """Set what the server sets on a new object."""
         metadata.fill_new(obj["metadata"], now=now, rng=rng)
-        if self.resource.has_status:
+        if self.resource.counts_generations:
             obj["metadata"]["generation"] = 1
-            if self.resource.kind not in _KEEPS_STATUS:
-                obj.pop("status", None)
+        if self.resource.has_status and self.resource.native not in _KEEPS_STATUS:
+            obj.pop("status", None)
         self.strategy.prepare_create(obj)
+
+    def own(self, new: dict[str, Any], old: dict[str, Any] | None, options: WriteOptions, *, now: datetime, subresource: str = "") -> None:
+        """Record in ``new``'s managedFields what this write changed."""
+        fields = self._manager.update(old, new, manager=options.manager, now=now, subresource=subresource)
+        if fields:
+            new["metadata"]["managedFields"] = fields
+        else:
+            new["metadata"].pop("managedFields", None)
+
+    def merge(
+        self, old: dict[str, Any] | None, applied: dict[str, Any], options: WriteOptions, *, now: datetime, subresource: str = ""
+    ) -> dict[str, Any]:
+        """Return ``old`` with what a manager applies, and who owns what.
+
+        Raises:
+            errors.ConflictError: another manager owns a field that would change.
+            errors.BadRequestError, errors.InvalidError: it cannot be applied.
+        """
+        return self._manager.apply(old, applied, manager=options.manager, force=options.force, now=now, subresource=subresource)
 
     def check_create(self, obj: dict[str, Any]) -> None:
         """Validate a new object.
@@ -162,13 +205,13 @@ class Writer:
                 new["status"] = old["status"]
             else:
                 new.pop("status", None)
-        causes = self._checks(new)
+        causes = self._checks(new, old)
         if not causes and subresource not in {"status", "finalize"}:
             causes = metadata.check_update(new["metadata"], old["metadata"])
             if not subresource:
                 causes += self.strategy.check_update(new, old)
         self._refuse(new, causes)
-        if self.resource.has_status and subresource != "status" and _spec_changed(new, old):
+        if self.resource.counts_generations and subresource != "status" and self._spec_changed(new, old):
             new["metadata"]["generation"] = int(old["metadata"].get("generation", 0)) + 1
         return new
 
@@ -180,14 +223,14 @@ class Writer:
             result.pop("status", None)
         given = new["metadata"].get("annotations")
         ports = given.get(names.ANNOTATION_HOST_PORTS) if isinstance(given, Mapping) else None  # not validated: the rest is not written
-        if self.resource.kind == "Pod" and ports is not None:
+        if self.resource.native == "Pod" and ports is not None:
             # The one piece of metadata that goes with a Pod's status: the agent records published ports with what it observed.
             annotations = {**(old["metadata"].get("annotations") or {}), names.ANNOTATION_HOST_PORTS: ports}
             result["metadata"] = {**old["metadata"], "annotations": annotations}
         return result
 
-    def _checks(self, obj: dict[str, Any]) -> list[Cause]:
-        causes = self._checker.check(obj)
+    def _checks(self, obj: dict[str, Any], old: dict[str, Any] | None = None) -> list[Cause]:
+        causes = self._structural.check(obj, old) + subresources.check_scale(self.resource, obj)
         if not causes:
             # The rules below rely on the types that the schema guarantees.
             causes = metadata.check(self.resource, obj["metadata"]) + self.strategy.check(obj)
@@ -202,9 +245,8 @@ class Writer:
         """Return the error for ``causes``."""
         return errors.InvalidError.of(kind=self.resource.kind, group=self.resource.group, name=name, causes=causes)
 
-
-def _spec_changed(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
-    skipped = {"metadata", "status"}
-    return {key: value for key, value in new.items() if key not in skipped} != {
-        key: value for key, value in old.items() if key not in skipped
-    }
+    def _spec_changed(self, new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
+        skipped = {"metadata", "status"} if self.resource.has_status else {"metadata"}
+        return {key: value for key, value in new.items() if key not in skipped} != {
+            key: value for key, value in old.items() if key not in skipped
+        }

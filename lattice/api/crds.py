@@ -49,6 +49,7 @@ _EXTRAS: Final[dict[str, dict[str, Any]]] = {
             _column("Namespace", ".spec.podNamespace"),
             _column("Pod", ".spec.podName"),
         ],
+        "selectable": [".spec.nodeName"],
         "spec_rules": [{"rule": "self == oldSelf", "message": "a Tombstone cannot be changed"}],
     },
 }
@@ -67,6 +68,8 @@ def build_definition(kind: type[meta.Object]) -> dict[str, Any]:
         "schema": {"openAPIV3Schema": {**source, "properties": properties}},
         "additionalPrinterColumns": [*extras["columns"], _AGE],
     }
+    if "selectable" in extras:
+        version["selectableFields"] = [{"jsonPath": path} for path in extras["selectable"]]
     if "subresources" in extras:
         version["subresources"] = extras["subresources"]
     return {

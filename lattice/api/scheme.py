@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from lattice.api import (
     configmap,
+    customresource,
     event,
     lease,
     meta,
@@ -29,6 +30,7 @@ KINDS: Final[tuple[type[meta.Object], ...]] = (
     storage.PersistentVolume,
     storage.StorageClass,
     lease.Lease,
+    customresource.CustomResourceDefinition,
     workload.Workload,
     tombstone.Tombstone,
 )

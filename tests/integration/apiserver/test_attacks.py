@@ -9,7 +9,7 @@ import pytest
 
 from controller.apiserver import http
 from controller.apiserver.request import ApiRequest
-from lattice.api import node, pod, storage
+from lattice.api import configmap, node, pod, storage
 from lattice.testing.polling import eventually
 
 NS = "default"
@@ -229,7 +229,7 @@ async def test_a_damaged_request_does_not_put_its_token_into_the_log(api_server,
 
 
 async def test_dropped_watchers_leave_nothing_registered(api_server):
-    cache = next(c for feed in api_server.api.feeds.values() for resource, c in feed.caches.items() if resource.plural == "configmaps")
+    cache = api_server.api.registry.cache(api_server.api.table.of(configmap.ConfigMap))
     for _ in range(5):
         connector = aiohttp.TCPConnector(ssl=api_server.client_context(), limit=0)
         async with aiohttp.ClientSession(api_server.url, headers={"Authorization": "Bearer admin-token"}, connector=connector) as session:

@@ -159,6 +159,7 @@ async def test_validation_names_every_field(admin):
     causes = {cause["field"]: cause["message"] for cause in answer["details"]["causes"]}
     assert causes == {
         "spec.replicas": "Invalid value: -1: spec.replicas in body should be greater than or equal to 0",
+        ".spec.replicas": "Invalid value: -1: should be a non-negative integer",
         "spec.preset.name": 'Unsupported value: "oracle": supported values: "postgresql", "redis"',
         "spec.ports[0].containerPort": "Invalid value: 99999: spec.ports[0].containerPort in body should be less than or equal to 65535",
     }

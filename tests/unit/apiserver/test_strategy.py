@@ -8,7 +8,7 @@ import pytest
 
 from controller.apiserver.request import User
 from controller.apiserver.resources import build_table
-from controller.apiserver.subresources import apply_scale, parse_binding, scale_of
+from controller.apiserver.subresources import apply_scale, check_scale, parse_binding, scale_of
 from controller.apiserver.writing import WriteOptions, Writer
 from lattice.api import errors
 
@@ -144,15 +144,17 @@ def test_a_claim_is_bound_once():
 def test_scale():
     obj = {
         "metadata": {"name": "w", "namespace": "default", "resourceVersion": "3"},
-        "spec": {"image": "x"},
+        "spec": {"image": "x", "replicas": 1},
         "status": {"replicas": 1, "selector": "a=b"},
     }
-    scale = scale_of(obj)
+    scale = scale_of(TABLE["Workload"], obj)
     assert (scale["spec"], scale["status"]) == ({"replicas": 1}, {"replicas": 1, "selector": "a=b"})
     changed = apply_scale(TABLE["Workload"], obj, {**scale, "spec": {"replicas": 4}})
     assert (changed["spec"], changed["metadata"]["resourceVersion"]) == ({"image": "x", "replicas": 4}, "3")
-    for replicas in (-1, True, "1"):
-        with pytest.raises(errors.InvalidError):
+    below_zero = apply_scale(TABLE["Workload"], obj, {"spec": {"replicas": -1}})
+    assert [cause.field for cause in check_scale(TABLE["Workload"], below_zero)] == [".spec.replicas"]
+    for replicas in (True, "1", 2**31):
+        with pytest.raises(errors.BadRequestError):
             apply_scale(TABLE["Workload"], obj, {"spec": {"replicas": replicas}})
     with pytest.raises(errors.BadRequestError):
         apply_scale(TABLE["Workload"], obj, [])
