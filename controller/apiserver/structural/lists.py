@@ -1,0 +1,79 @@
+"""Uniqueness in lists: elements of list-type ``set``, keys of list-type ``map``. Checked after defaulting, so defaulted keys count.
+
+Only the parts of a schema that hold such lists are walked; most objects are done in a few lookups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from controller.apiserver.structural import complaints, correlation, gotext
+from lattice.api.errors import Cause
+
+
+class Lists:
+    """The lists with unique elements below one place of a schema."""
+
+    __slots__ = ("_fields", "_items", "_keys", "_kind", "_values", "present")
+
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        kind = schema.get("x-kubernetes-list-type")
+        self._kind = kind if kind in {"set", "map"} else ""
+        self._keys = tuple(schema.get("x-kubernetes-list-map-keys") or ())
+        children = {name: Lists(child) for name, child in (schema.get("properties") or {}).items()}
+        self._fields = {name: child for name, child in children.items() if child.present}
+        self._items = self._child(schema.get("items"))
+        self._values = self._child(schema.get("additionalProperties"))
+        self.present: bool = bool(self._kind or self._fields or self._items or self._values)
+
+    @staticmethod
+    def _child(schema: Any) -> Lists | None:
+        child = Lists(schema) if isinstance(schema, Mapping) else None
+        return child if child is not None and child.present else None
+
+    def check(self, value: Any, where: str = "") -> list[Cause]:
+        """Return a cause for the second occurrence of each element, and for items of a map that are no objects."""
+        causes: list[Cause] = []
+        if isinstance(value, dict):
+            for name, child in self._fields.items():
+                if name in value:
+                    causes += child.check(value[name], f"{where}.{name}" if where else name)
+            if self._values is not None:
+                for name, item in value.items():
+                    causes += self._values.check(item, f"{where}[{name}]")
+        elif isinstance(value, list):
+            if self._kind == "map":
+                causes += self._check_map(value, where)
+            elif self._kind == "set":
+                causes += self._check_set(value, where)
+            if self._items is not None:
+                for index, item in enumerate(value):
+                    causes += self._items.check(item, f"{where}[{index}]")
+        return causes
+
+    def _check_map(self, value: list[Any], where: str) -> list[Cause]:
+        for index, item in enumerate(value):
+            if item is not None and not isinstance(item, dict):
+                return [complaints.shaped(f"{where}[{index}]", item, "must be an object for an array of list-type map")]
+        if len(value) < 2:
+            return []
+        return _repeated([correlation.item_key(item, self._keys) for item in value], where)
+
+    @staticmethod
+    def _check_set(value: list[Any], where: str) -> list[Cause]:
+        if len(value) < 2:
+            return []
+        return _repeated([gotext.canonical(item) for item in value], where)
+
+
+def _repeated(texts: list[bytes], where: str) -> list[Cause]:
+    if len(set(texts)) == len(texts):
+        return []
+    seen: dict[bytes, int] = {}
+    causes = []
+    for index, text in enumerate(texts):
+        seen[text] = seen.get(text, 0) + 1
+        if seen[text] == 2:
+            causes.append(complaints.duplicate(f"{where}[{index}]", text.decode()))
+    return causes

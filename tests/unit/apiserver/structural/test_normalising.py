@@ -1,0 +1,75 @@
+"""Defaults, nulls and unknown fields."""
+
+import copy
+from typing import Any
+
+import pytest
+
+from controller.apiserver.structural.structural import Structural
+from lattice.testing import schemas
+from lattice.testing.schemas import INTEGER, STRING, make_list, make_object
+
+OPEN = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "expected", "unknown"),
+    [
+        (make_object(a=STRING), {"a": "x", "b": 1}, {"a": "x"}, ["f.b"]),
+        (make_object(a=STRING), {"b": {"c": 1}, "d": 2}, {}, ["f.b", "f.d"]),
+        (make_list(make_object(a=STRING)), [{"a": "x"}, {"x": 1}], [{"a": "x"}, {}], ["f[1].x"]),
+        ({"type": "object", "additionalProperties": make_object(a=STRING)}, {"k": {"z": 1}}, {"k": {}}, ["f.k.z"]),
+        (make_list(make_list(make_object(a=STRING))), [[{"z": 1}]], [[{}]], ["f[0][0].z"]),
+        (OPEN, {"x": {"y": [1, None]}}, {"x": {"y": [1, None]}}, []),
+        ({**make_object(a=make_object(b=STRING)), **OPEN}, {"z": 1, "a": {"b": "x", "c": 1}}, {"z": 1, "a": {"b": "x"}}, ["f.a.c"]),
+        ({"type": "object"}, {"a": 1}, {}, ["f.a"]),
+        (STRING, {"a": 1}, {}, ["f.a"]),
+        (make_object(a={**STRING, "default": "d"}), {}, {"a": "d"}, []),
+        (make_object(a={**STRING, "default": "d"}), {"a": None}, {"a": "d"}, []),
+        (make_object(a={**STRING, "default": "d", "nullable": True}), {"a": None}, {"a": None}, []),
+        (make_object(a=STRING), {"a": None}, {}, []),
+        (make_object(a={**STRING, "nullable": True}), {"a": None}, {"a": None}, []),
+        (make_object(a={**INTEGER, "default": 0}, b={"type": "boolean", "default": False}), {}, {"a": 0, "b": False}, []),
+        (make_list({**STRING, "default": "d"}), ["x", None], ["x", "d"], []),
+        (make_list(STRING), ["x", None], ["x", None], []),
+        ({"type": "object", "additionalProperties": STRING}, {"a": None, "b": "x"}, {"b": "x"}, []),
+        ({"type": "object", "additionalProperties": {**INTEGER, "default": 3}}, {"a": None}, {"a": 3}, []),
+        (make_object(o={**make_object(a={**STRING, "default": "x"}), "default": {}}), {}, {"o": {"a": "x"}}, []),
+        (make_object(o={**make_object(a=STRING), "default": {"a": "x", "bogus": 1}}), {}, {"o": {"a": "x"}}, []),
+        (make_list(make_object(p={**STRING, "default": "TCP"})), [{}, {"p": "UDP"}], [{"p": "TCP"}, {"p": "UDP"}], []),
+        (make_object(a={**STRING, "default": "d"}), "wrong type", "wrong type", []),
+    ],
+)  # fmt: skip
+def test_an_object_gets_the_shape_of_its_schema(schema: dict[str, Any], value: Any, expected: Any, unknown: list[str]) -> None:
+    obj = {"f": copy.deepcopy(value)}
+    assert Structural(make_object(f=schema)).normalise(obj) == unknown
+    assert obj == {"f": expected}
+
+
+def test_defaults_are_not_shared_between_objects() -> None:
+    structural = Structural(make_object(f={**make_list(STRING), "default": ["a"]}))
+    first: dict[str, Any] = {}
+    second: dict[str, Any] = {}
+    structural.normalise(first), structural.normalise(second)
+    first["f"].append("b")
+    assert second == {"f": ["a"]}
+
+
+def test_a_read_fills_in_defaults_and_removes_nothing() -> None:
+    structural = Structural(schemas.specimen_schema())
+    obj = schemas.specimen(ports=[{"containerPort": 80}], kept=1)
+    structural.default(obj)
+    assert obj["spec"] == {"image": "nginx:1", "replicas": 1, "ports": [{"containerPort": 80, "protocol": "TCP"}], "kept": 1}
+
+
+def test_unknown_fields_are_named_in_order() -> None:
+    obj = schemas.specimen(other=2, bogus=1, ports=[{"containerPort": 80, "x": 1}])
+    assert Structural(schemas.specimen_schema()).normalise(obj) == ["spec.bogus", "spec.other", "spec.ports[0].x"]
+
+
+def test_a_schema_nested_beyond_reason_is_refused() -> None:
+    schema: dict[str, Any] = {"type": "object"}
+    for _ in range(1000):
+        schema = make_object(a=schema)
+    with pytest.raises(ValueError, match="levels deep"):
+        Structural(schema)
