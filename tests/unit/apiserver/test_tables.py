@@ -143,7 +143,7 @@ PODS = [
     (running(make_container(terminated={"signal": 9}), phase="Failed"), "0/1", "Signal:9", "0"),
     (running(make_container(terminated={"reason": "Completed"}), RUNNING), "1/1", "NotReady", "0"),
     (starting(make_container(name="i", running={})), "0/1", "Init:0/2", "0"),
-    (starting(make_container(name="i", terminated={"exitCode": 0}), make_container(1, terminated={"exitCode": 2})), "0/1", "Init:ExitCode:2", "1"),
+    (starting(make_container(terminated={"exitCode": 0}), make_container(1, terminated={"exitCode": 2})), "0/1", "Init:ExitCode:2", "1"),
     (starting(make_container(name="i", waiting={"reason": "ErrImagePull"})), "0/1", "Init:ErrImagePull", "0"),
     (starting(make_container(name="i", waiting={"reason": "PodInitializing"})), "0/1", "Init:0/2", "0"),
     (

@@ -1,0 +1,239 @@
+"""Bodies of requests: from bytes to a value, with what a kube-apiserver says about each way in which they can be wrong.
+
+Called by ``encoding.parse_body`` for objects and options and by ``handlers.py`` for patches. Pure. Two promises:
+
+* a good JSON body costs one ``orjson.loads``; looking for fields that occur twice costs one ``orjson.dumps`` and two counts more;
+* an error names the first bytes of the body as kube-apiserver does, which only its sender sees, and nothing else of it.
+
+As Go does, bytes that are not UTF-8 and halves of surrogate pairs become U+FFFD, and of fields that occur twice the last one counts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+import yaml
+
+from controller.apiserver import gojson
+from lattice.api import errors
+
+_TYPE_META: Final = 'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
+_YAML_TYPES: Final = frozenset({"application/yaml", "text/yaml", "application/x-yaml"})
+_PARSE_ERROR: Final = "couldn't get version/kind; json parse error: "
+_SUMMARY_BYTES: Final = 30
+_MAX_REPORTED: Final = 100
+_COLON_ESCAPES: Final = (b"\\u003a", b"\\u003A")
+UNSUPPORTED: Final = (
+    "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml, "
+    "application/vnd.kubernetes.protobuf"
+)
+
+
+class BodyError(ValueError):
+    """A body does not parse. The text is Go's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A decoded body. ``duplicates``: one sentence for each field that occurs twice, as strict decoding reports it."""
+
+    value: Any
+    duplicates: list[str] = field(default_factory=list)
+
+
+def parse(body: bytes, media_type: str, *, what: str, strict: bool = True) -> Body:
+    """Decode the body of a create or an update, or options (``what`` empty).
+
+    Args:
+        body: as it came.
+        media_type: of the body, without parameters; empty means JSON, as the Python clients rely on.
+        what: Kind that is expected, for messages.
+        strict: whether fields that occur twice are looked for (not with fieldValidation=Ignore).
+
+    Raises:
+        errors.UnsupportedMediaTypeError: neither JSON nor YAML.
+        errors.BadRequestError: it does not parse, or is not an object (``null`` is let through: it has no kind).
+    """
+    try:
+        if media_type in {"", "application/json"}:
+            found = Body(value := decode_json(body), duplicate_fields(body, value) if strict else [])
+        elif media_type in _YAML_TYPES:
+            found = decode_yaml(body)
+        else:
+            raise errors.UnsupportedMediaTypeError(UNSUPPORTED)
+        _check_type_meta(found.value)
+    except BodyError as error:
+        raise unrecognized(what, str(error), body) from error
+    return found
+
+
+def parse_patch(body: bytes, *, array: bool, strict: bool = True) -> Body:
+    """Decode a JSON patch (``array``) or a merge patch.
+
+    Raises:
+        errors.BadRequestError: it does not parse, or is not of that type.
+    """
+    wanted = list if array else dict
+    try:
+        value = decode_json(body)
+    except BodyError as error:
+        raise errors.BadRequestError(f"error decoding patch: {str(error).removeprefix(_PARSE_ERROR)}") from error
+    if value is None:
+        value = wanted()
+    if not isinstance(value, wanted):
+        go_type = "[]interface {}" if array else "map[string]interface {}"
+        raise errors.BadRequestError(
+            f"error decoding patch: json: cannot unmarshal {gojson.type_of(value)} into Go value of type {go_type}"
+        )
+    found = duplicate_fields(body, value) if strict else []
+    return Body(value, [f"json patch {text}" for text in found] if array else found)
+
+
+def unrecognized(what: str, problem: str, body: bytes) -> errors.BadRequestError:
+    """Return the error about a body whose kind could not be read. ``what`` empty: of options."""
+    if not what:
+        return errors.BadRequestError(problem)
+    return errors.BadRequestError(f"the object provided is unrecognized (must be of type {what}): {problem} ({summary(body)})")
+
+
+def missing_kind(what: str, body: bytes) -> errors.BadRequestError:
+    """Return the error about an object without ``kind``, which custom resources need."""
+    return unrecognized(what, f"Object 'Kind' is missing in '{body.decode(errors='replace')}'", body)
+
+
+def summary(body: bytes) -> str:
+    """Return the beginning of a body as kube-apiserver's messages show it."""
+    if not body:
+        return "<empty>"
+    head = body[:_SUMMARY_BYTES]
+    shown = head.decode(errors="replace") if body[:1] == b"{" else head.hex()
+    return f"{shown} ..." if len(body) > _SUMMARY_BYTES else shown
+
+
+def decode_json(body: bytes) -> Any:
+    """Decode JSON as Go would.
+
+    Raises:
+        BodyError: it is none.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        if (problem := gojson.problem_of(body)) is not None:
+            raise BodyError(_PARSE_ERROR + problem) from error
+    try:
+        value = json.loads(body.decode(errors="replace"))
+        text = json.dumps(value, ensure_ascii=False)
+        return orjson.loads(text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"))
+    except (ValueError, RecursionError) as error:
+        raise BodyError(f"{_PARSE_ERROR}exceeded max depth") from error
+
+
+def _check_type_meta(value: Any) -> None:
+    """Check that apiVersion and kind can be read from a value."""
+    if value is None:
+        return
+    if not isinstance(value, dict):
+        raise BodyError(f"{_PARSE_ERROR}json: cannot unmarshal {gojson.type_of(value)} into Go value of type {_TYPE_META}")
+    for name in ("apiVersion", "kind"):
+        if not isinstance(value.get(name), (str, type(None))):
+            found = gojson.type_of(value[name])
+            raise BodyError(f"{_PARSE_ERROR}json: cannot unmarshal {found} into Go struct field .{name} of type string")
+
+
+def duplicate_fields(body: bytes, value: Any) -> list[str]:
+    """Return a sentence for each field that occurs twice in a JSON text, in the order of the text.
+
+    Every field has one colon, and a colon in a text stays one unless it is written as an escape. So a text with as many colons as its
+    value has once encoded has no field twice, and only others are parsed again, slowly.
+    """
+    if body.count(b":") == orjson.dumps(value).count(b":") and not any(escape in body for escape in _COLON_ESCAPES):
+        return []
+    try:
+        root = json.loads(body.decode(errors="replace"), object_pairs_hook=_Pairs)
+    except (ValueError, RecursionError):
+        return []
+    found: dict[str, None] = {}
+    _walk(root, "", found)
+    return [f'duplicate field "{path}"' for path in list(found)[:_MAX_REPORTED]]
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """An object with all its fields, also those that occur twice."""
+
+
+def _walk(value: Any, path: str, found: dict[str, None]) -> None:
+    waiting = [(value, path)]
+    while waiting:
+        value, path = waiting.pop()
+        children: list[tuple[Any, str]] = []
+        if isinstance(value, _Pairs):
+            seen = set()
+            for name, child in value:
+                below = f"{path}.{name}" if path else name
+                if name in seen:
+                    found[below] = None
+                seen.add(name)
+                children.append((child, below))
+        elif isinstance(value, list):
+            children = [(child, f"{path}[{index}]") for index, child in enumerate(value)]
+        waiting.extend(reversed(children))
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that keeps dates as text, notes keys that occur twice, and refuses aliases: a short body must not grow without bound."""
+
+    def __init__(self, stream: bytes) -> None:
+        super().__init__(stream)
+        self.duplicates: list[str] = []
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):
+            raise yaml.YAMLError("aliases are not accepted")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        """See the base class."""
+        seen = set()
+        for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in seen and len(self.duplicates) < _MAX_REPORTED:
+                    self.duplicates.append(f'line {value.start_mark.line + 1}: key "{key.value}" already set in map')
+                seen.add((key.tag, key.value))
+        return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, regex) for tag, regex in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def decode_yaml(body: bytes) -> Body:
+    """Decode YAML into what the same JSON would give.
+
+    Raises:
+        BodyError: it does not parse, or has no JSON form.
+    """
+    loader = None
+    try:
+        loader = _Loader(body)
+        value = loader.get_single_data()
+        value = orjson.loads(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS))
+    except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
+        # Without the library's excerpt of the text.
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        where = f"line {mark.line + 1}: {problem}" if mark is not None and problem else type(error).__name__
+        raise BodyError(f"yaml: {where}") from error
+    finally:
+        if loader is not None:
+            loader.dispose()
+    return Body(value, [_yaml_text(loader.duplicates)] if loader.duplicates else [])
+
+
+def _yaml_text(lines: Iterable[str]) -> str:
+    return "\n  ".join(["yaml: unmarshal errors:", *lines])
