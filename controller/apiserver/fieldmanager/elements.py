@@ -103,5 +103,9 @@ def _shown_value(item: Any) -> str:
 def _load(text: str) -> Any:
     try:
         return orjson.loads(text)
-    except orjson.JSONDecodeError as error:
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        return json.loads(text)  # takes what orjson does not: half of a surrogate pair
+    except (ValueError, RecursionError) as error:
         raise ElementError(f"not JSON: {text[:64]}") from error
