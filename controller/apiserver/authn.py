@@ -11,9 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from controller.apiserver.request import ANONYMOUS, User
-from lattice.api import errors
-
-_AUTHENTICATED = "system:authenticated"
+from lattice.api import errors, names
 
 
 class TokenAuthenticator:
@@ -36,10 +34,14 @@ class TokenAuthenticator:
         if header is None:
             return ANONYMOUS
         scheme, _, token = header.partition(" ")
-        user = self._users.get(_digest(token.strip())) if scheme.lower() == "bearer" else None
+        user = self.user_of(token.strip()) if scheme.lower() == "bearer" else None
         if user is None:
             raise errors.UnauthorizedError("Unauthorized")
         return user
+
+    def user_of(self, token: str) -> User | None:
+        """Return whose token it is, ``None`` if it is nobody's."""
+        return self._users.get(_digest(token))
 
 
 def _digest(token: str) -> bytes:
@@ -66,5 +68,5 @@ def load_token_file(path: Path) -> dict[str, User]:
         if token in users:
             raise errors.UsageError(f"{path}, line {number}: this token stands in an earlier line already")
         groups = tuple(group.strip() for group in row[3].split(",") if group.strip()) if len(row) > 3 else ()
-        users[token] = User(row[1].strip(), row[2].strip(), (*groups, _AUTHENTICATED))
+        users[token] = User(row[1].strip(), row[2].strip(), (*groups, names.GROUP_AUTHENTICATED))
     return users

@@ -9,13 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Literal
 
-from controller.apiserver.request import ANONYMOUS, RequestInfo, User
+from controller.apiserver.request import RequestInfo, User
 from lattice.api import errors, names
 
 Role = Literal["admin", "node", "none"]
-
-_PUBLIC: Final = frozenset({"/healthz", "/livez", "/readyz", "/version"})
-_DISCOVERY: Final = ("/api", "/apis", "/openapi")
 
 _ANY: Final = "*"
 _OWN: Final = "own"
@@ -32,6 +29,22 @@ NODE_RULES: Final[Mapping[tuple[str, str, str], tuple[frozenset[str], str]]] = {
     (names.GROUP, "tombstones", ""): (frozenset({"delete"}), _ANY),
 }
 """(group, resource, subresource) to (verbs, whose). ``own``: only the object of the node's own name; ``*``: admission looks at it."""
+
+SELF_REVIEWS: Final[Mapping[str, tuple[str, ...]]] = {
+    "authorization.k8s.io": ("selfsubjectaccessreviews", "selfsubjectrulesreviews"),
+    "authentication.k8s.io": ("selfsubjectreviews",),
+}
+"""What every user may create: questions about themselves. Kubernetes' ``system:basic-user``."""
+_PUBLIC: Final = ("/healthz", "/livez", "/readyz", "/version", "/version/")
+_DISCOVERY: Final = ("/api", "/api/*", "/apis", "/apis/*", "/healthz", "/livez", "/openapi", "/openapi/*", *_PUBLIC[2:])
+PATH_RULES: Final[tuple[tuple[bool, tuple[str, ...]], ...]] = (
+    (True, ("/.well-known", "/.well-known/*")),
+    (True, _DISCOVERY),
+    (False, _PUBLIC),
+)
+"""(only for known users, paths that may be read). Kubernetes' ``system:service-account-issuer-discovery``, ``system:discovery`` and
+``system:public-info-viewer``."""
+_READS: Final = frozenset({"get", "head"})
 
 
 def node_name_of(user: User) -> str:
@@ -54,20 +67,34 @@ def authorize(user: User, info: RequestInfo) -> None:
     Raises:
         errors.ForbiddenError: the user may not.
     """
-    if info.path.rstrip("/") in _PUBLIC and info.verb in {"get", "head"}:
-        return
-    role = role_of(user)
-    if role == "admin":
+    if role_of(user) == "admin":
         return
     if not info.resource:
-        path = info.path.rstrip("/")
-        discovery = any(path == root or path.startswith(f"{root}/") for root in _DISCOVERY)
-        if user is not ANONYMOUS and info.verb in {"get", "head"} and (discovery or path.startswith(("/healthz/", "/livez/", "/readyz/"))):
+        if info.verb in _READS and _may_read_path(user, info.path):
             return
         raise errors.ForbiddenError(f'forbidden: User "{user.name}" cannot {info.verb} path "{info.path}"')
-    if role == "node" and _node_may(node_name_of(user), info):
+    if _asks_about_self(user, info):
+        return
+    node = node_name_of(user)
+    if node and _node_may(node, info):
         return
     raise forbidden(user, info)
+
+
+def _may_read_path(user: User, path: str) -> bool:
+    known = names.GROUP_AUTHENTICATED in user.groups
+    bare = path.rstrip("/")
+    return any(
+        bare == allowed or (allowed.endswith("/*") and path.startswith(allowed[:-1]))
+        for only_known, paths in PATH_RULES
+        if known or not only_known
+        for allowed in paths
+    )
+
+
+def _asks_about_self(user: User, info: RequestInfo) -> bool:
+    reviews = SELF_REVIEWS.get(info.group, ())
+    return info.verb == "create" and info.resource in reviews and not info.subresource and names.GROUP_AUTHENTICATED in user.groups
 
 
 def _node_may(node: str, info: RequestInfo) -> bool:
@@ -80,6 +107,15 @@ def _node_may(node: str, info: RequestInfo) -> bool:
         return False
     # A create names its object in the body, which admission compares.
     return info.name == node or (info.verb == "create" and not info.name)
+
+
+def node_rules(user: User) -> list[dict[str, list[str]]]:
+    """Return what a node may do, as rules of a SelfSubjectRulesReview."""
+    rules = []
+    for (group, resource, subresource), (verbs, whose) in NODE_RULES.items():
+        rule = {"verbs": sorted(verbs), "apiGroups": [group], "resources": [f"{resource}/{subresource}" if subresource else resource]}
+        rules.append({**rule, "resourceNames": [node_name_of(user)]} if whose == _OWN else rule)
+    return rules
 
 
 def forbidden(user: User, info: RequestInfo, why: str = "") -> errors.ForbiddenError:

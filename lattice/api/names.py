@@ -52,6 +52,8 @@ BOOTSTRAP_NAMESPACES: Final = (NAMESPACE_DEFAULT, NAMESPACE_NODE_LEASE, NAMESPAC
 
 GROUP_MASTERS: Final = "system:masters"
 """Users of this group have the role admin."""
+GROUP_AUTHENTICATED: Final = "system:authenticated"
+"""Every user with good credentials is in this group."""
 GROUP_NODES: Final = "system:nodes"
 """Users ``system:node:<name>`` of this group have the role node."""
 NODE_USER_PREFIX: Final = "system:node:"
