@@ -9,7 +9,8 @@ from lattice.api import errors, meta, scheme
 
 SHORT_NAMES: Final = {
     "po": "Pod", "no": "Node", "ns": "Namespace", "cm": "ConfigMap", "ev": "Event", "wl": "Workload",
-    "pvc": "PersistentVolumeClaim", "pv": "PersistentVolume", "sc": "StorageClass",
+    "pvc": "PersistentVolumeClaim", "pv": "PersistentVolume", "sc": "StorageClass", "sa": "ServiceAccount",
+    "crd": "CustomResourceDefinition",
 }  # fmt: skip
 
 
