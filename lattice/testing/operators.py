@@ -61,7 +61,7 @@ class KopfOperator(Process):
             if not self.running:
                 raise RuntimeError(f"the operator ended:\n{self.tail()}")
             found = self.entries(what, name)
-            assert len(found) >= times, self.entries(name=name)
+            assert len(found) >= times, [entry for entry in self.entries(name=name) if entry["what"] != "ticked"]
             return found
 
         return await eventually(enough, deadline_s, f"the operator to be told {what!r} of {name} {times}x")

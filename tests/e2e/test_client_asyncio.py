@@ -7,6 +7,7 @@ import pytest
 from kubernetes_asyncio import client, config, dynamic, watch
 
 from lattice.testing.controlplane import ControlPlane
+from lattice.testing.polling import eventually
 from lattice.testing.specimens import definition, specimen
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(60)]
@@ -76,13 +77,18 @@ async def test_a_kind_of_the_users_own(api: client.ApiClient, name: str) -> None
         group, "v1", NS, "specimens", name, {"spec": {"replicas": 2}}, _content_type="application/merge-patch+json"
     )
     assert patched["metadata"]["generation"] == 2
-    # This client always waits for Established before it uses a definition it made; ours is established when create returns.
     found = await custom.list_namespaced_custom_object(group, "v1", NS, "specimens")
     assert [each["metadata"]["name"] for each in found["items"]] == [name]
     await definitions.delete_custom_resource_definition(f"specimens.{group}")
-    with pytest.raises(client.ApiException) as absent:
-        await custom.get_namespaced_custom_object(group, "v1", NS, "specimens", name)
-    assert absent.value.status == 404
+
+    async def gone() -> bool:
+        try:
+            await custom.get_namespaced_custom_object(group, "v1", NS, "specimens", name)
+        except client.ApiException as error:
+            return error.status == 404
+        return False
+
+    await eventually(gone, 10, "the kind to be gone")
 
 
 async def test_the_dynamic_client_applies(api: client.ApiClient, name: str) -> None:

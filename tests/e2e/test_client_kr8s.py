@@ -101,7 +101,9 @@ async def test_a_kind_of_the_users_own(api: kr8s.asyncio.Api, name: str) -> None
     [found] = [each async for each in api.get(f"specimens.{group}", namespace=NS)]
     assert (found.kind, found.name) == ("Specimen", name)
     await crd.delete()
-    assert not await made.exists()
+    async with asyncio.timeout(10):
+        await made.wait("delete")
+        await crd.wait("delete")
 
 
 async def test_who_am_i_and_what_is_there(api: kr8s.asyncio.Api) -> None:

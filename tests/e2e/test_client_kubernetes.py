@@ -5,6 +5,7 @@ import contextlib
 import json
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import kubernetes
@@ -16,6 +17,7 @@ from kubernetes.leaderelection.resourcelock.leaselock import LeaseLock
 
 from lattice.testing.controlplane import ControlPlane
 from lattice.testing.polling import eventually
+from lattice.testing.specimens import definition, specimen
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(60)]
 NS = "default"
@@ -217,6 +219,63 @@ def test_the_dynamic_client_merges_strategically(dyn: dynamic.DynamicClient, cor
     )
     assert "example.dev/First" not in {each.type for each in dropped.status.conditions}
     pods.delete(name=name, namespace=NS)
+
+
+async def test_a_kind_of_the_users_own(api: client.ApiClient, name: str) -> None:
+    group = f"{name}.example.dev"
+    definitions = client.ApiextensionsV1Api(api)
+    made = definitions.create_custom_resource_definition(definition(group))
+    assert made.spec.names.plural == "specimens"
+    conditions = definitions.read_custom_resource_definition(f"specimens.{group}").status.conditions
+    assert {each.type: each.status for each in conditions} == {"NamesAccepted": "True", "Established": "True"}
+
+    custom = client.CustomObjectsApi(api)
+    at = (group, "v1", NS, "specimens")
+    assert custom.create_namespaced_custom_object(*at, specimen(group, name))["spec"]["replicas"] == 1
+    assert [each["metadata"]["name"] for each in custom.list_cluster_custom_object(group, "v1", "specimens")["items"]] == [name]
+    assert custom.patch_namespaced_custom_object(*at, name, {"spec": {"replicas": 2}})["metadata"]["generation"] == 2
+    with pytest.raises(ApiException) as refused:
+        custom.patch_namespaced_custom_object(*at, name, [{"op": "replace", "path": "/spec/replicas", "value": 3}])
+    assert "error decoding patch: json: cannot unmarshal array" in refused.value.body  # the client sends it as a merge patch
+    custom.patch_namespaced_custom_object_status(*at, name, {"status": {"phase": "Running"}})
+    assert custom.get_namespaced_custom_object_scale(*at, name)["spec"] == {"replicas": 2}
+    custom.patch_namespaced_custom_object_scale(*at, name, {"spec": {"replicas": 4}})
+    found = custom.get_namespaced_custom_object(*at, name)
+    assert (found["spec"]["replicas"], found["status"]["phase"]) == (4, "Running")
+    found["spec"]["image"] = ""
+    with pytest.raises(ApiException) as invalid:
+        custom.replace_namespaced_custom_object(*at, name, found)
+    assert [cause["field"] for cause in status_of(invalid)["details"]["causes"]] == ["spec.image"]
+
+    dyn = dynamic.DynamicClient(api)
+    specimens = dyn.resources.get(api_version=f"{group}/v1", kind="Specimen")
+    with pytest.raises(dynamic.exceptions.DynamicApiError) as unsupported:
+        specimens.patch(body={"spec": {"replicas": 5}}, name=name, namespace=NS)  # strategic merge, which no custom kind has
+    assert unsupported.value.status == 415
+    specimens.status.patch(body={"status": {"phase": "Stopped"}}, name=name, namespace=NS, content_type="application/merge-patch+json")
+    applied = specimens.server_side_apply(body=specimen(group, f"{name}-2", ports=[{"containerPort": 80}]), namespace=NS, **APPLY)
+    assert applied.spec.ports[0].protocol == "TCP"
+
+    definitions.delete_custom_resource_definition(f"specimens.{group}")
+    await eventually(
+        lambda: group not in [each.name for each in client.ApisApi(api).get_api_versions().groups], 10, "the group to leave discovery"
+    )
+
+
+async def test_a_watch_from_a_forgotten_revision_says_so(tmp_path: Path) -> None:
+    async with ControlPlane(tmp_path / "plane") as plane:
+        await plane.start_server()
+        plane.lattice("backup", str(tmp_path / "backup"))
+        with kubernetes.config.new_client_from_config(str(plane.kubeconfig)) as api:
+            core = client.CoreV1Api(api)
+            before = core.list_namespaced_config_map(NS).metadata.resource_version
+            await plane.server.stop()
+            plane.lattice("restore", str(tmp_path / "backup"), "--data-dir", str(plane.data_dir), "--replace")
+            await plane.start_server()
+            with pytest.raises(ApiException, match="Expired: too old resource version") as expired:
+                next(watch.Watch().stream(core.list_namespaced_config_map, NS, resource_version=before, timeout_seconds=5))
+            assert expired.value.status == 410
+            assert int(core.list_namespaced_config_map(NS).metadata.resource_version) > int(before)
 
 
 async def test_one_of_two_candidates_leads(api: client.ApiClient, name: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from lightkube.resources.core_v1 import ConfigMap, Namespace, Pod
 from lightkube.types import CascadeType, PatchType
 
 from lattice.testing.controlplane import ControlPlane
+from lattice.testing.polling import eventually
 from lattice.testing.specimens import definition, specimen
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(60)]
@@ -99,7 +100,7 @@ async def test_waiting_for_a_condition(plane: ControlPlane, name: str) -> None:
     await api.close()
 
 
-def test_a_kind_of_the_users_own(api: Client, name: str) -> None:
+async def test_a_kind_of_the_users_own(api: Client, name: str) -> None:
     group = f"{name}.example.dev"
     crd = api.create(CustomResourceDefinition.from_dict(definition(group)))
     create_resources_from_crd(crd)
@@ -116,6 +117,12 @@ def test_a_kind_of_the_users_own(api: Client, name: str) -> None:
     api.replace(scale, name)
     assert [each.spec["replicas"] for each in api.list(specimens)] == [5]
     api.delete(CustomResourceDefinition, f"specimens.{group}")
-    with pytest.raises(ApiError) as absent:
-        api.get(specimens, name)
-    assert absent.value.response.status_code == 404
+
+    def gone() -> bool:
+        try:
+            api.get(specimens, name)
+        except ApiError as error:
+            return error.response.status_code == 404
+        return False
+
+    await eventually(gone, 10, "the kind to be gone")
