@@ -252,7 +252,15 @@ def _check_secret_update(new: Object, old: Object) -> list[Cause]:
     return [*_immutable(new, old, "type"), *_check_frozen_data(new, old)]
 
 
+def _label_namespace(obj: Object) -> None:
+    """Put the name into a label, by which selectors of namespaces find it. Whoever takes it away gets it back."""
+    name, labels = obj["metadata"].get("name"), obj["metadata"].get("labels")
+    if isinstance(name, str) and name and isinstance(labels, Mapping | None):
+        obj["metadata"]["labels"] = {**(labels or {}), names.LABEL_NAMESPACE_NAME: name}
+
+
 def _prepare_namespace(obj: Object) -> None:
+    _label_namespace(obj)  # a generated name is there only now
     obj["spec"] = {"finalizers": ["kubernetes"]}
     obj["status"] = {"phase": "Active"}
 
@@ -362,7 +370,7 @@ _STRATEGIES: Final[Mapping[str, Strategy]] = {
     "Pod": Strategy(_default_pod, _prepare_pod, _check_pod, _check_pod_update),
     "Secret": Strategy(_default_secret, check=lambda obj: _check_data(obj, encoded="data"), check_update=_check_secret_update),
     "ConfigMap": Strategy(check=lambda obj: _check_data(obj, encoded="binaryData"), check_update=_check_frozen_data),
-    "Namespace": Strategy(prepare_create=_prepare_namespace, check_update=_keep_namespace_finalizers),
+    "Namespace": Strategy(default=_label_namespace, prepare_create=_prepare_namespace, check_update=_keep_namespace_finalizers),
     "Node": Strategy(check=_check_node, check_update=_check_node_update),
     "PersistentVolumeClaim": Strategy(_default_claim, _prepare_claim, _check_claim, _check_claim_update),
     "PersistentVolume": Strategy(prepare_create=_prepare_volume, check_update=_check_volume_update),

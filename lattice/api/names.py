@@ -17,6 +17,8 @@ LABEL_ATTEMPT: Final = "lattice.dev/attempt"
 """On a Workload's Pods: number of the replacement, from 0."""
 LABEL_HOSTNAME: Final = "kubernetes.io/hostname"
 """On Nodes: the Node's name; the key of a local volume's node affinity."""
+LABEL_NAMESPACE_NAME: Final = "kubernetes.io/metadata.name"
+"""On Namespaces: the namespace's own name. Written by the API server."""
 LABEL_OS: Final = "kubernetes.io/os"
 LABEL_ARCH: Final = "kubernetes.io/arch"
 
