@@ -14,11 +14,12 @@ import argparse
 import asyncio
 import os
 import random
-import statistics
 import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+
+import report
 
 from lattice.api import workload
 from lattice.testing.cluster import LocalCluster
@@ -68,12 +69,6 @@ async def by_the_engine(engine: Engine) -> float:
     return (started - start) * 1000
 
 
-def quantile(values: list[float], share: float) -> float:
-    """Return the value below which a share of the values lies."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
-
-
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=60)
@@ -97,17 +92,12 @@ async def main() -> None:
     lines = [
         f"### Apply to running, store {options.store}, n = {options.runs}, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores",
         "",
-        "| | p50 ms | p90 ms | p99 ms |",
-        "| --- | --- | --- | --- |",
     ]
-    for name, values in (("through Lattice", lattice_ms), ("engine alone", engine_ms), ("difference, paired", differences)):
-        lines.append(f"| {name} | {statistics.median(values):.0f} | {quantile(values, 0.9):.0f} | {quantile(values, 0.99):.0f} |")
-    lines += ["", f"Ratio of the medians: {statistics.median(lattice_ms) / statistics.median(engine_ms):.2f}", ""]
-    text = "\n".join(lines)
-    print(text)
-    if options.out:
-        with options.out.open("a") as out:
-            out.write(text + "\n")
+    named = (("through Lattice", lattice_ms), ("engine alone", engine_ms), ("difference, paired", differences))
+    rows = [(name, *(f"{report.quantile(values, share):.0f}" for share in (0.5, 0.9, 0.99))) for name, values in named]
+    lines += report.table(["", "p50 ms", "p90 ms", "p99 ms"], rows)
+    lines += ["", f"Ratio of the medians: {report.middle(lattice_ms) / report.middle(engine_ms):.2f}", ""]
+    report.publish(lines, options.out, append=True)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import report
+
 from controller.store import base
 from controller.store.etcd import EtcdConfig, EtcdStore
 from controller.store.sqlite import open_sqlite
@@ -106,7 +108,7 @@ def disk_limit(directory: Path, seconds: float) -> tuple[float, float]:
     return len(latencies) / seconds, statistics.median(latencies)
 
 
-async def run(arguments: argparse.Namespace, directory: Path) -> str:
+async def run(arguments: argparse.Namespace, directory: Path) -> list[str]:
     load = os.getloadavg()[0]
     syncs, sync_ms = disk_limit(directory, 1.0)
     stores: dict[str, base.Store] = {"SQLite": await open_sqlite(directory / "main.db")}
@@ -141,6 +143,7 @@ async def run(arguments: argparse.Namespace, directory: Path) -> str:
             await store.close()
         if server is not None:
             await server.stop()
+    headers = ["operation", "writers", *(f"{kind} {what}" for kind in stores for what in ("/s", "p50 ms", "p99 ms", "worst ms")), "ratio"]
     lines = [
         "# Store: operations per second",
         "",
@@ -151,20 +154,19 @@ async def run(arguments: argparse.Namespace, directory: Path) -> str:
         f"The disk in the same run: {syncs:,.0f} fdatasync/s of 1 KiB, median {sync_ms:.2f} ms. On a slower disk a lone writer falls to "
         "about that rate with either back end; only many writers at once gain from group commit.",
         "",
-        "| operation | writers | " + " | ".join(f"{kind} /s | p50 ms | p99 ms | worst ms" for kind in stores) + " | ratio |",
-        "|---|---:|" + "---:|" * (4 * len(stores) + 1),
     ]
-    rows = [(name, counts) for name, _, counts in CASES] + [(name, BUSY_WRITERS) for name, _ in BUSY_CASES]
-    for name, counts in rows:
+    rows = []
+    for name, counts in [(name, counts) for name, _, counts in CASES] + [(name, BUSY_WRITERS) for name, _ in BUSY_CASES]:
         for writers in counts:
-            cells = []
+            cells: list[str] = []
             for kind in stores:
                 taken = times[name, writers, kind]
-                cut = statistics.quantiles(taken, n=100)
-                cells.append(f"{statistics.median(rates[name, writers, kind]):,.0f} | {cut[49]:.2f} | {cut[98]:.1f} | {max(taken):.0f}")
-            medians = [statistics.median(rates[name, writers, kind]) for kind in stores]
-            lines.append(f"| {name} | {writers} | " + " | ".join(cells) + f" | {medians[0] / medians[-1]:.1f} |")
-    return "\n".join(lines) + "\n"
+                middle, late = report.quantile(taken, 0.5), report.quantile(taken, 0.99)
+                rate = report.middle(rates[name, writers, kind])
+                cells += [f"{rate:,.0f}", f"{middle:.2f}", f"{late:.1f}", f"{max(taken):.0f}"]
+            medians = [report.middle(rates[name, writers, kind]) for kind in stores]
+            rows.append((name, str(writers), *cells, f"{medians[0] / medians[-1]:.1f}"))
+    return [*lines, *report.table(headers, rows)]
 
 
 def main() -> None:
@@ -175,11 +177,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.directory) as directory:
-        report = asyncio.run(run(arguments, Path(directory)))
-    print(report)
-    if arguments.output:
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(report)
+        lines = asyncio.run(run(arguments, Path(directory)))
+    report.publish(lines, arguments.output)
 
 
 if __name__ == "__main__":
