@@ -10,8 +10,9 @@ from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 from controller.apiserver.encoding import Codec
-from controller.apiserver.interim import FieldManager, StrategicMerge, Structural
+from controller.apiserver.interim import FieldManager, Structural
 from controller.apiserver.resources import Resource
+from controller.apiserver.strategic import StrategicMerge
 
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
-"""Stand-ins with the interfaces of ``structural``, ``fieldmanager`` and ``strategic`` until those land."""
+"""Stand-ins with the interfaces of ``structural`` and ``fieldmanager`` until those land."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from controller.apiserver import patching, shaping
+from controller.apiserver import shaping
+from lattice.api import mergepatch
 from lattice.api.errors import Cause
 
 Object = dict[str, Any]
@@ -42,17 +43,5 @@ class FieldManager:
 
     def apply(self, live: Object | None, applied: Object, *, manager: str, force: bool, now: datetime, subresource: str = "") -> Object:
         """Merge."""
-        merged: Object = patching.merge_patch(live or {}, applied)
+        merged: Object = mergepatch.apply(live or {}, applied)
         return merged
-
-
-class StrategicMerge:
-    """By field names."""
-
-    def __init__(self, schema: Mapping[str, Any]) -> None:
-        pass
-
-    def patch(self, obj: Object, patch: Mapping[str, Any]) -> Object:
-        """Patch."""
-        patched: Object = patching.strategic_patch(obj, patch)
-        return patched

@@ -1,7 +1,6 @@
-"""Patches: JSON patch (RFC 6902), JSON merge patch (RFC 7386), strategic merge. Pure: never changes its arguments.
+"""The kinds of patches, and JSON patch (RFC 6902). Pure: never changes its arguments.
 
-Strategic merge treats maps and scalars as merge patch does; a list is merged by key where Kubernetes' types name one
-(``_MERGE_KEYS``), else replaced; ``$patch: delete|replace`` and ``$retainKeys`` of list entries and maps are honoured.
+JSON merge patch is ``lattice.api.mergepatch``, strategic merge patch ``strategic.py``, server-side apply ``fieldmanager``.
 """
 
 from __future__ import annotations
@@ -20,84 +19,12 @@ APPLY_PATCH: Final = "application/apply-patch+yaml"
 MAX_OPERATIONS: Final = 10_000
 """Operations in one JSON patch, as kube-apiserver limits them."""
 
-_MERGE_KEYS: Final = {
-    "containers": "name",
-    "initContainers": "name",
-    "volumes": "name",
-    "env": "name",
-    "volumeMounts": "mountPath",
-    "ports": "containerPort",
-    "conditions": "type",
-    "ownerReferences": "uid",
-    "imagePullSecrets": "name",
-    "taints": "key",
-    "addresses": "type",
-}
-
 
 class PatchFailedError(errors.InvalidError):
     """An operation of a JSON patch could not be done; kube-apiserver says no more than this."""
 
     def __init__(self) -> None:
         super().__init__("the server rejected our request due to an error in our request")
-
-
-def merge_patch(target: Any, patch: Any) -> Any:
-    """Return ``target`` with a JSON merge patch applied."""
-    if not isinstance(patch, Mapping):
-        return patch
-    result = dict(target) if isinstance(target, Mapping) else {}
-    for key, value in patch.items():
-        if value is None:
-            result.pop(key, None)
-        elif isinstance(value, Mapping):
-            result[key] = merge_patch(result.get(key), value)
-        else:
-            result[key] = value
-    return result
-
-
-def strategic_patch(target: Any, patch: Any, field: str = "") -> Any:
-    """Return ``target`` with a strategic merge patch applied. ``field``: name of the field that holds ``target``."""
-    if isinstance(patch, list):
-        return _merge_list(target if isinstance(target, list) else [], patch, _MERGE_KEYS.get(field))
-    if not isinstance(patch, Mapping):
-        return patch
-    if patch.get("$patch") == "replace":
-        return {key: value for key, value in patch.items() if key != "$patch"}
-    result = dict(target) if isinstance(target, Mapping) else {}
-    retain = patch.get("$retainKeys")
-    if isinstance(retain, list):
-        result = {key: value for key, value in result.items() if key in retain}
-    for key, value in patch.items():
-        if key.startswith("$"):
-            if key.startswith("$deleteFromPrimitiveList/") and isinstance(value, list):
-                name = key.partition("/")[2]
-                result[name] = [item for item in result.get(name) or () if item not in value]
-            continue
-        if value is None or (isinstance(value, Mapping) and value.get("$patch") == "delete"):
-            result.pop(key, None)
-        else:
-            result[key] = strategic_patch(result.get(key), value, key)
-    return result
-
-
-def _merge_list(target: list[Any], patch: list[Any], merge_key: str | None) -> list[Any]:
-    mergeable = merge_key is not None and all(isinstance(item, Mapping) for item in (*target, *patch))
-    replace = any(isinstance(item, Mapping) and item.get("$patch") == "replace" for item in patch)
-    if not mergeable or replace:
-        return [item for item in patch if not (isinstance(item, Mapping) and "$patch" in item)]
-    result = list(target)
-    for item in patch:
-        position = next((i for i, old in enumerate(result) if merge_key in item and old.get(merge_key) == item[merge_key]), None)
-        if item.get("$patch") == "delete":
-            if position is not None:
-                del result[position]
-        elif position is None:
-            result.append(strategic_patch({}, item))
-        else:
-            result[position] = strategic_patch(result[position], item)
-    return result
 
 
 def json_patch(target: Any, operations: Any) -> Any:

@@ -15,7 +15,7 @@ from controller.apiserver.registry import Object, Registry
 from controller.apiserver.request import ApiRequest, ApiResponse, RequestInfo, User
 from controller.apiserver.resources import Resource
 from controller.apiserver.writing import WriteOptions, parse_options
-from lattice.api import errors
+from lattice.api import errors, mergepatch
 
 _CUSTOM_PATCHES: Final = (patching.JSON_PATCH, patching.MERGE_PATCH, patching.APPLY_PATCH)
 _PATCHES: Final = (patching.JSON_PATCH, patching.MERGE_PATCH, patching.STRATEGIC_PATCH, patching.APPLY_PATCH)
@@ -164,7 +164,7 @@ def _patch_of(request: ApiRequest, resource: Resource) -> Callable[[Object], Obj
     if not isinstance(patch, Mapping):
         raise errors.BadRequestError("error decoding patch: json: cannot unmarshal the body into a map")
     if kind == patching.MERGE_PATCH:
-        return lambda obj: _copied(patching.merge_patch(obj, patch))
+        return lambda obj: _copied(mergepatch.apply(obj, patch))
     merge = merge_of(resource)
     return lambda obj: _copied(merge.patch(obj, patch))
 

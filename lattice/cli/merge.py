@@ -73,16 +73,3 @@ def _same(left: Any, right: Any) -> bool:
     if isinstance(left, Mapping) and isinstance(right, Mapping):
         return left.keys() == right.keys() and all(_same(left[key], right[key]) for key in left)
     return bool(left == right)
-
-
-def apply_merge_patch(target: Any, patch: Any) -> Any:
-    """Return ``target`` after a JSON merge patch (RFC 7386): what the server will make of it."""
-    if not isinstance(patch, Mapping):
-        return patch
-    result = dict(target) if isinstance(target, Mapping) else {}
-    for key, value in patch.items():
-        if value is None:
-            result.pop(key, None)
-        else:
-            result[key] = apply_merge_patch(result.get(key), value)
-    return result

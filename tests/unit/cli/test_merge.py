@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lattice.api import mergepatch
 from lattice.cli import merge
 
 VALUES = st.recursive(
@@ -24,14 +25,14 @@ def _said(wanted, got) -> bool:
 
 @given(OBJECTS, OBJECTS, OBJECTS)
 def test_what_the_manifest_says_holds_and_a_second_apply_changes_nothing(original, modified, current) -> None:
-    after = merge.apply_merge_patch(current, merge.three_way(original, modified, current))
+    after = mergepatch.apply(current, merge.three_way(original, modified, current))
     assert _said(modified, after)
     assert merge.three_way(modified, modified, after) == {}
 
 
 @given(OBJECTS, OBJECTS, OBJECTS)
 def test_only_what_was_applied_or_is_applied_now_is_touched(original, modified, current) -> None:
-    after = merge.apply_merge_patch(current, merge.three_way(original, modified, current))
+    after = mergepatch.apply(current, merge.three_way(original, modified, current))
     for key in set(current) - set(original) - set(modified):
         assert after[key] == current[key]
     for key in set(original) - set(modified):
