@@ -169,7 +169,7 @@ class NodeRestriction:
             return "may only remove its finalizer from its PersistentVolumes"
         if storage.PersistentVolume.model_validate(old).spec.node_name() != node:
             return "may only touch PersistentVolumes that are on it"
-        ignored = {"finalizers", "resourceVersion", "generation"}
+        ignored = {"finalizers", "resourceVersion", "generation", "managedFields"}  # the last follows from the others
 
         def rest(obj: Object) -> Object:
             return {**obj, "metadata": {key: value for key, value in obj["metadata"].items() if key not in ignored}}
