@@ -1,6 +1,6 @@
 """Bodies of requests: from bytes to a value, with what a kube-apiserver says about each way in which they can be wrong.
 
-Called by ``encoding.parse_body`` for objects and options and by ``handlers.py`` for patches. Pure. Two promises:
+Called by ``writehandlers.py`` and, for options, by ``deletion.py``. Pure. Two promises:
 
 * a good JSON body costs one ``orjson.loads``; looking for fields that occur twice costs one ``orjson.dumps`` and two counts more;
 * an error names the first bytes of the body as kube-apiserver does, which only its sender sees, and nothing else of it.
@@ -18,7 +18,7 @@ from typing import Any, Final
 import orjson
 import yaml
 
-from controller.apiserver import gojson
+from controller.apiserver import gojson, protobuf
 from lattice.api import errors
 
 _TYPE_META: Final = 'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
@@ -45,24 +45,28 @@ class Body:
     duplicates: list[str] = field(default_factory=list)
 
 
-def parse(body: bytes, media_type: str, *, what: str, strict: bool = True) -> Body:
+def parse(body: bytes, content_type: str, *, what: str, strict: bool = True, typed: bool = True) -> Body:
     """Decode the body of a create or an update, or options (``what`` empty).
 
     Args:
         body: as it came.
-        media_type: of the body, without parameters; empty means JSON, as the Python clients rely on.
+        content_type: the header; empty means JSON, as the Python clients rely on.
         what: Kind that is expected, for messages.
         strict: whether fields that occur twice are looked for (not with fieldValidation=Ignore).
+        typed: whether protobuf is taken (not for custom resources).
 
     Raises:
-        errors.UnsupportedMediaTypeError: neither JSON nor YAML.
+        errors.UnsupportedMediaTypeError: of another type.
         errors.BadRequestError: it does not parse, or is not an object (``null`` is let through: it has no kind).
     """
+    media_type = content_type.partition(";")[0].strip().lower()
     try:
         if media_type in {"", "application/json"}:
             found = Body(value := decode_json(body), duplicate_fields(body, value) if strict else [])
         elif media_type in _YAML_TYPES:
             found = decode_yaml(body)
+        elif media_type == protobuf.MEDIA_TYPE and typed:
+            found = Body(protobuf.decode(body))
         else:
             raise errors.UnsupportedMediaTypeError(UNSUPPORTED)
         _check_type_meta(found.value)
@@ -91,6 +95,32 @@ def parse_patch(body: bytes, *, array: bool, strict: bool = True) -> Body:
         )
     found = duplicate_fields(body, value) if strict else []
     return Body(value, [f"json patch {text}" for text in found] if array else found)
+
+
+def parse_apply(body: bytes, *, strict: bool = True) -> Body:
+    """Decode the body of a server-side apply: YAML, which kubectl writes as JSON.
+
+    Raises:
+        errors.BadRequestError: it does not parse, or is not a map.
+    """
+    try:
+        value = orjson.loads(body)
+        if not strict or not duplicate_fields(body, value):
+            return _checked_map(Body(value))
+    except orjson.JSONDecodeError:
+        pass  # YAML then
+    try:
+        found = decode_yaml(body)
+    except BodyError as error:
+        raise errors.BadRequestError(f"error decoding YAML: error converting YAML to JSON: {error}") from error
+    return _checked_map(Body(found.value, [f"error converting YAML to JSON: {text}" for text in found.duplicates] if strict else []))
+
+
+def _checked_map(found: Body) -> Body:
+    if not isinstance(found.value, dict):
+        problem = f"json: cannot unmarshal {gojson.type_of(found.value)} into Go value of type map[string]interface {{}}"
+        raise errors.BadRequestError(f"error decoding YAML: error unmarshaling JSON: while decoding JSON: {problem}")
+    return found
 
 
 def unrecognized(what: str, problem: str, body: bytes) -> errors.BadRequestError:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import orjson
 
-from controller.apiserver import definitions, encoding, metadata, shaping
+from controller.apiserver import bodies, definitions, metadata, shaping
 from controller.apiserver.compiled import codec_of
 from controller.apiserver.registry import Object, Registry, State
 from controller.apiserver.request import ApiRequest, User
@@ -51,11 +51,7 @@ def parse_delete_options(request: ApiRequest, user: User) -> DeleteOptions:
     """
     data: Any = {}
     if request.body.strip():
-        data = encoding.parse_body(request.body, request.headers.get("content-type", ""), what="")
-        if data is None:
-            data = {}
-        if not isinstance(data, dict):
-            raise errors.BadRequestError("couldn't get version/kind; the body of a deletion must be a DeleteOptions object")
+        data = bodies.parse(request.body, request.headers.get("content-type", ""), what="", strict=False).value or {}
     query = request.query
     grace: Any = data.get("gracePeriodSeconds", query.get("gracePeriodSeconds"))
     if isinstance(grace, str):

@@ -1,4 +1,4 @@
-"""Objects to bytes and back: the stored form (without resourceVersion), the served form (with it), request bodies.
+"""Objects to bytes and back: the stored form (without resourceVersion), the served form (with it). Request bodies: ``bodies.py``.
 
 The stored form always begins with the same text for a resource, so the served form is made by a splice, without parsing:
 ``{"apiVersion":"v1","kind":"Pod","metadata":{`` + ``"resourceVersion":"7",`` + the rest.
@@ -11,15 +11,8 @@ from contextlib import aclosing
 from typing import Any
 
 import orjson
-import yaml
 
 from controller.apiserver.resources import Resource
-from lattice.api import errors
-
-_MEDIA_415 = (
-    "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml, "
-    "application/vnd.kubernetes.protobuf"
-)
 
 
 class Codec:
@@ -102,58 +95,3 @@ class Codec:
 def media_type(headers_content_type: str) -> str:
     """Return a Content-Type without its parameters."""
     return headers_content_type.partition(";")[0].strip().lower()
-
-
-def parse_body(body: bytes, content_type: str, *, what: str) -> Any:
-    """Decode a request body. A missing Content-Type means JSON, as the Python clients rely on.
-
-    Args:
-        body: as it came.
-        content_type: the header, may be empty.
-        what: Kind that is expected, for messages.
-
-    Raises:
-        errors.UnsupportedMediaTypeError: neither JSON nor YAML.
-        errors.BadRequestError: it does not parse.
-    """
-    kind = media_type(content_type)
-    if kind in {"", "application/json"}:
-        try:
-            return orjson.loads(body)
-        except orjson.JSONDecodeError as error:
-            prefix = f"the object provided is unrecognized (must be of type {what}): " if what else ""
-            raise errors.BadRequestError(f"{prefix}couldn't get version/kind; json parse error: {error}") from error
-    if kind in {"application/yaml", "text/yaml", "application/x-yaml"}:
-        return parse_yaml(body, what=what)
-    raise errors.UnsupportedMediaTypeError(_MEDIA_415)
-
-
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that keeps dates as text and refuses aliases, so that a short body cannot grow without bound."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.events.AliasEvent):
-            raise yaml.YAMLError("aliases are not accepted")
-        return super().compose_node(parent, index)
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, regex) for tag, regex in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
-def parse_yaml(body: bytes, *, what: str) -> Any:
-    """Decode a YAML body into what the same JSON would give.
-
-    Raises:
-        errors.BadRequestError: it does not parse, or has no JSON form.
-    """
-    try:
-        value = yaml.load(body, Loader=_Loader)  # noqa: S506 - a SafeLoader with less
-        return orjson.loads(orjson.dumps(value))
-    except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
-        # Without the library's excerpt of the text: the body may be a Secret.
-        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-        where = f"line {mark.line + 1}: {problem}" if mark is not None and problem else type(error).__name__
-        raise errors.BadRequestError(f"the object provided is unrecognized (must be of type {what}): yaml: {where}") from error

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import orjson
 
-from controller.apiserver import patching, subresources
+from controller.apiserver import bodies, patching, subresources
 from controller.apiserver.compiled import merge_of
 from controller.apiserver.definitions import KIND as DEFINITION
-from controller.apiserver.encoding import media_type, parse_body, parse_yaml
+from controller.apiserver.encoding import media_type
 from controller.apiserver.registry import Object, Registry
 from controller.apiserver.request import ApiRequest, ApiResponse, RequestInfo, User
 from controller.apiserver.resources import Resource
@@ -43,7 +43,7 @@ class WriteHandlers:
     async def create(self, request: ApiRequest, info: RequestInfo, resource: Resource, user: User) -> ApiResponse:
         """Answer POST on a collection."""
         options = parse_options(request, user, "CreateOptions")
-        body = _body(request, resource)
+        body = _body(request, resource, options)
         if resource.virtual:
             return ApiResponse(201, orjson.dumps(await self._review(resource, info.namespace, user, body, options)))
         created = await self._registry.create(resource, info.namespace, body, options)
@@ -57,12 +57,12 @@ class WriteHandlers:
         options = parse_options(request, user, "PatchOptions" if patched else "UpdateOptions")
         namespace = _namespace(info, resource)
         if patched and _kind_of_patch(request, resource) == patching.APPLY_PATCH:
-            body = parse_yaml(request.body, what=resource.kind)
+            body = _applied(request, options)
             created, written = await self._registry.apply(resource, namespace, info.name, body, options, subresource=info.subresource)
             if created and resource.native == DEFINITION and not options.dry_run:
                 await self._establish(info.name)
             return _written(201 if created else 200, written, options)
-        change = _patch_of(request, resource) if patched else _replacement(_body(request, resource))
+        change = _patch_of(request, resource, options) if patched else _replacement(_body(request, resource, options))
         written = await self._registry.update(
             resource, namespace, info.name, change, options, subresource=info.subresource, patched=patched
         )
@@ -71,7 +71,7 @@ class WriteHandlers:
     async def bind(self, request: ApiRequest, info: RequestInfo, resource: Resource, user: User) -> ApiResponse:
         """Answer POST of a Binding."""
         options = parse_options(request, user, "CreateOptions")
-        node, uid = subresources.parse_binding(parse_body(request.body, _content_type(request), what="Binding"), name=info.name)
+        node, uid = subresources.parse_binding(bodies.parse(request.body, _content_type(request), what="Binding").value, name=info.name)
         now = self._registry.clock.now()
         await self._registry.update(
             resource,
@@ -95,13 +95,14 @@ class WriteHandlers:
         options = parse_options(request, user, "PatchOptions" if patched else "UpdateOptions")
         namespace = _namespace(info, resource)
         if patched and _kind_of_patch(request, resource) == patching.APPLY_PATCH:
-            scale = parse_yaml(request.body, what="Scale")
+            scale = _applied(request, options)
             part = subresources.applied_scale(resource, info.name, scale)
             _, body = await self._registry.apply(resource, namespace, info.name, part, options, subresource="scale")
         else:
-            change = (
-                _patch_of(request, resource) if patched else _replacement(parse_body(request.body, _content_type(request), what="Scale"))
-            )
+            if patched:
+                change = _patch_of(request, resource, options)
+            else:
+                change = _replacement(bodies.parse(request.body, _content_type(request), what="Scale").value)
             body = await self._registry.update(
                 resource,
                 namespace,
@@ -122,8 +123,35 @@ def _content_type(request: ApiRequest) -> str:
     return request.headers.get("content-type", "")
 
 
-def _body(request: ApiRequest, resource: Resource) -> Any:
-    return parse_body(request.body, _content_type(request), what=resource.kind)
+def _body(request: ApiRequest, resource: Resource, options: WriteOptions) -> Any:
+    """Return the object in a body; fields that it names twice are noted in ``options``.
+
+    Raises:
+        errors.UnsupportedMediaTypeError, errors.BadRequestError: it cannot be read, or a custom resource does not say what it is.
+    """
+    strict = options.field_validation != "Ignore"
+    body = bodies.parse(request.body, _content_type(request), what=resource.kind, strict=strict, typed=not resource.custom)
+    options.duplicates = tuple(body.duplicates)
+    value = body.value or {}
+    if resource.custom and not value.get("kind"):
+        raise bodies.missing_kind(resource.kind, request.body)
+    if resource.custom and not value.get("apiVersion"):
+        message = f"the API version in the data () does not match the expected API version ({resource.group_version})"
+        raise errors.BadRequestError(message)
+    return value
+
+
+def _applied(request: ApiRequest, options: WriteOptions) -> Any:
+    """Return what a server-side apply applies.
+
+    Raises:
+        errors.BadRequestError: it cannot be read, or names a field twice under ``fieldValidation=Strict``.
+    """
+    body = bodies.parse_apply(request.body, strict=options.field_validation != "Ignore")
+    if body.duplicates and options.field_validation == "Strict":
+        raise errors.BadRequestError(f"error strict decoding YAML: {body.duplicates[0]}")
+    options.duplicates = tuple(body.duplicates)
+    return body.value
 
 
 def _replacement(body: Any) -> Callable[[Object], Object]:
@@ -147,7 +175,7 @@ def _kind_of_patch(request: ApiRequest, resource: Resource) -> str:
     return kind
 
 
-def _patch_of(request: ApiRequest, resource: Resource) -> Callable[[Object], Object]:
+def _patch_of(request: ApiRequest, resource: Resource, options: WriteOptions) -> Callable[[Object], Object]:
     """Return the change that a PATCH asks for.
 
     Raises:
@@ -155,14 +183,10 @@ def _patch_of(request: ApiRequest, resource: Resource) -> Callable[[Object], Obj
         errors.BadRequestError: the patch does not parse.
     """
     kind = _kind_of_patch(request, resource)
-    try:
-        patch = orjson.loads(request.body)
-    except orjson.JSONDecodeError as error:
-        raise errors.BadRequestError(f"error decoding patch: {error}") from error
+    body = bodies.parse_patch(request.body, array=kind == patching.JSON_PATCH, strict=options.field_validation != "Ignore")
+    options.duplicates, patch = tuple(body.duplicates), body.value
     if kind == patching.JSON_PATCH:
         return lambda obj: patching.json_patch(obj, patch)
-    if not isinstance(patch, Mapping):
-        raise errors.BadRequestError("error decoding patch: json: cannot unmarshal the body into a map")
     if kind == patching.MERGE_PATCH:
         return lambda obj: _copied(mergepatch.apply(obj, patch))
     merge = merge_of(resource)

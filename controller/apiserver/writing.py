@@ -40,7 +40,7 @@ class WriteOptions:
     force: bool = False
     """Server-side apply: take fields over from their owners."""
     duplicates: tuple[str, ...] = ()
-    """Paths of fields that the body names twice."""
+    """A sentence for each field that the body names twice."""
     warnings: list[str] = field(default_factory=list)
 
 
@@ -140,7 +140,7 @@ class Writer:
         metadata.drop_empty(obj["metadata"])
         if not (unknown or options.duplicates) or options.field_validation == "Ignore":
             return
-        texts = [f'duplicate field "{path}"' for path in options.duplicates] + [f'unknown field "{path}"' for path in unknown]
+        texts = [*options.duplicates, *(f'unknown field "{path}"' for path in unknown)]
         if options.field_validation == "Warn":
             options.warnings += [text[:MAX_WARNING_CHARACTERS] for text in texts]
             return
@@ -205,7 +205,7 @@ class Writer:
                 new["status"] = old["status"]
             else:
                 new.pop("status", None)
-        causes = self._checks(new, old)
+        causes = self._checks(new, old, subresource)
         if not causes and subresource not in {"status", "finalize"}:
             causes = metadata.check_update(new["metadata"], old["metadata"])
             if not subresource:
@@ -221,16 +221,19 @@ class Writer:
             result["status"] = new["status"]
         else:
             result.pop("status", None)
+        if (fields := new["metadata"].get("managedFields")) is not None:
+            result["metadata"] = {**old["metadata"], "managedFields": fields}  # of an apply; ``own`` sees to those of other writes
         given = new["metadata"].get("annotations")
         ports = given.get(names.ANNOTATION_HOST_PORTS) if isinstance(given, Mapping) else None  # not validated: the rest is not written
         if self.resource.native == "Pod" and ports is not None:
             # The one piece of metadata that goes with a Pod's status: the agent records published ports with what it observed.
             annotations = {**(old["metadata"].get("annotations") or {}), names.ANNOTATION_HOST_PORTS: ports}
-            result["metadata"] = {**old["metadata"], "annotations": annotations}
+            result["metadata"] = {**result["metadata"], "annotations": annotations}
         return result
 
-    def _checks(self, obj: dict[str, Any], old: dict[str, Any] | None = None) -> list[Cause]:
-        causes = self._structural.check(obj, old) + subresources.check_scale(self.resource, obj)
+    def _checks(self, obj: dict[str, Any], old: dict[str, Any] | None = None, subresource: str = "") -> list[Cause]:
+        causes = self._structural.check(obj, old, subresource="status" if subresource == "status" else "")
+        causes += subresources.check_scale(self.resource, obj, subresource)
         if not causes:
             # The rules below rely on the types that the schema guarantees.
             causes = metadata.check(self.resource, obj["metadata"]) + self.strategy.check(obj)

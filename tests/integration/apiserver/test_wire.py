@@ -128,7 +128,7 @@ async def test_object_over_the_stores_limit(admin):
     ("body", "status", "text"),
     [
         (b"{bad", 400, "couldn't get version/kind; json parse error"),
-        ([], 400, "not a JSON object"),
+        ([], 400, "cannot unmarshal array"),
         ({"kind": "Pod", "metadata": {"name": "r"}}, 422, 'Pod "r" is invalid: kind: Invalid value: "Pod": must be ConfigMap'),
         (
             {"apiVersion": "v9", "metadata": {"name": "r"}},

@@ -190,3 +190,30 @@ def test_no_body_does_harm(body, kind):
         bodies.parse(body, kind, what="Pod")
     except errors.BadRequestError as error:
         orjson.dumps(error.to_status())
+
+
+@pytest.mark.parametrize(
+    ("body", "value", "duplicates"),
+    [
+        (b'{"a":{"b":1}}', {"a": {"b": 1}}, []),
+        (b"a:\n  b: 1\n", {"a": {"b": 1}}, []),
+        (b'{"a":1,\n"a":2}', {"a": 2}, ['error converting YAML to JSON: yaml: unmarshal errors:\n  line 2: key "a" already set in map']),
+    ],
+)
+def test_bodies_of_server_side_apply(body, value, duplicates):
+    found = bodies.parse_apply(body)
+    assert (found.value, found.duplicates) == (value, duplicates)
+    assert bodies.parse_apply(body, strict=False).duplicates == []
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"a: b: c", b"{", b"null", b"3"])
+def test_bodies_that_cannot_be_applied(body):
+    with pytest.raises(errors.BadRequestError, match=r"^error decoding YAML: "):
+        bodies.parse_apply(body)
+
+
+def test_protobuf_is_for_built_in_kinds():
+    with pytest.raises(errors.UnsupportedMediaTypeError):
+        bodies.parse(b"k8s\0", "application/vnd.kubernetes.protobuf", what="Pod", typed=False)
+    with pytest.raises(errors.BadRequestError):
+        bodies.parse(b"k8s\0", "application/vnd.kubernetes.protobuf", what="Pod")

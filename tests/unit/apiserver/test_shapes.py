@@ -9,8 +9,8 @@ import pytest
 import yaml
 from cryptography import x509
 
-from controller.apiserver import shaping, tls
-from controller.apiserver.encoding import Codec, parse_yaml
+from controller.apiserver import bodies, shaping, tls
+from controller.apiserver.encoding import Codec
 from controller.apiserver.metadata import fill_new
 from controller.apiserver.resources import build_table
 from lattice.api import crds, errors, pod, schema, scheme, validation, workload
@@ -116,7 +116,7 @@ def test_served_form_is_a_splice():
 @pytest.mark.parametrize("text", ["a: &x [1]\nb: *x\n", "a: [", "!!python/object:os.system {}", "a: !!set {x}\n", "[" * 5000])
 def test_yaml_that_is_no_json_is_refused(text):
     with pytest.raises(errors.BadRequestError):
-        parse_yaml(text.encode(), what="Pod")
+        bodies.parse(text.encode(), "application/yaml", what="Pod")
 
 
 @pytest.mark.parametrize(
