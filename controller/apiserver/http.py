@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import ssl
 import uuid
@@ -84,6 +85,8 @@ class HttpServer:
     def __init__(self, api: ApiServer, limits: Limits | None = None) -> None:
         self._api = api
         self._tasks = TaskOwner("http")
+        self._audit = str(uuid.uuid4()).rpartition("-")[0]  # the rest counts: a new UUID for each answer would be 2 % of a read
+        self._answered = itertools.count()
         limits = fitted(limits or Limits())
         self.connections = Connections(limits)
         self.work = Work(limits)
@@ -121,11 +124,14 @@ class HttpServer:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         stream: ApiStream
         try:
-            with self.work.request():
+            self.work.begin()
+            try:
                 answer = await self._answer(request)
                 if isinstance(answer, ApiResponse):
                     return await self._whole(request, answer)
                 stream = answer
+            finally:
+                self.work.end()
         except errors.ApiError as error:
             # Refused before the request was taken on. Its body, if it has one, is not read: the connection cannot go on.
             refusal = error_response(error)
@@ -162,6 +168,10 @@ class HttpServer:
         too_large = errors.TooLargeError(f"Request entity too large: limit is {MAX_BODY_BYTES}")
         if request.content_length is not None and request.content_length > MAX_BODY_BYTES:
             raise too_large
+        if request.content.is_eof():  # it came with the head, as small ones do: nothing to wait for
+            body = request.content.read_nowait()
+            self.work.take(len(body))
+            return body
         chunks, size = [], 0
         try:
             async with asyncio.timeout(_BODY_WITHIN_S):
@@ -183,9 +193,9 @@ class HttpServer:
             raise too_large
         return b"".join(chunks)
 
-    @staticmethod
-    def _headers(answer: ApiResponse | ApiStream) -> CIMultiDict[str]:
-        fixed = {"Content-Type": answer.content_type, "Cache-Control": "no-cache, private", "Audit-Id": str(uuid.uuid4())}
+    def _headers(self, answer: ApiResponse | ApiStream) -> CIMultiDict[str]:
+        audit = f"{self._audit}-{next(self._answered):012x}"
+        fixed = {"Content-Type": answer.content_type, "Cache-Control": "no-cache, private", "Audit-Id": audit}
         return CIMultiDict({**fixed, **answer.headers})
 
     async def _whole(self, request: web.BaseRequest, answer: ApiResponse) -> web.StreamResponse:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import resource
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Final
 
@@ -88,20 +88,19 @@ class Work:
         self.requests = 0
         self.body_bytes = 0
 
-    @contextlib.contextmanager
-    def request(self) -> Iterator[None]:
-        """Count a request for the time of the block.
+    def begin(self) -> None:
+        """Count a request, until :meth:`end`.
 
         Raises:
-            errors.TooManyRequestsError: enough are in work.
+            errors.TooManyRequestsError: enough are in work; nothing is counted.
         """
         if self.requests >= self._limits.requests:
             raise errors.TooManyRequestsError("too many requests are in work, please try again later", details=_RETRY)
         self.requests += 1
-        try:
-            yield
-        finally:
-            self.requests -= 1
+
+    def end(self) -> None:
+        """Give the place of a request back."""
+        self.requests -= 1
 
     def take(self, size_bytes: int, *, refuse: bool = True) -> None:
         """Count so many bytes of a body; give them back with a negative number. Without ``refuse`` they are counted in every case.

@@ -47,6 +47,8 @@ class ApiRequest:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # has the credentials
     body: bytes = field(default=b"", repr=False)  # may be a Secret
     user: User | None = None
+    info: RequestInfo | None = None
+    """What it is about, once the server has found that its user may ask for it."""
 
     def flag(self, name: str) -> bool:
         """Return a query parameter as a boolean."""

@@ -138,10 +138,12 @@ class ApiServer:
             errors.UnauthorizedError: the credentials are not known.
             errors.ForbiddenError: the user may not.
         """
-        request.user = request.user or self._authenticator.authenticate(request.headers)
-        info = parse_path(request)
-        authz.authorize(request.user, info)
-        return info
+        if request.info is None:
+            request.user = request.user or self._authenticator.authenticate(request.headers)
+            info = parse_path(request)
+            authz.authorize(request.user, info)
+            request.info = info
+        return request.info
 
     async def _answer(self, request: ApiRequest) -> ApiResponse | ApiStream:
         try:

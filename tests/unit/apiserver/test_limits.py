@@ -64,13 +64,14 @@ def test_never_more_than_allowed(steps):
 
 def test_requests_in_work_are_limited_and_given_back():
     work = Work(Limits(requests=2))
-    with work.request():
-        with work.request(), pytest.raises(errors.TooManyRequestsError) as caught, work.request():
-            pass
-        assert (caught.value.status_code, caught.value.retry_after_s) == (429, 1)
-        with work.request():
-            assert work.requests == 2
-    assert work.requests == 0
+    work.begin()
+    work.begin()
+    with pytest.raises(errors.TooManyRequestsError) as caught:
+        work.begin()
+    assert (caught.value.status_code, caught.value.retry_after_s) == (429, 1)
+    work.end()
+    work.begin()
+    assert work.requests == 2
 
 
 def test_bytes_in_work_are_limited_and_given_back():
