@@ -5,14 +5,15 @@ Each is built at its first use and goes with the resource, so a definition that 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from controller.apiserver.encoding import Codec
-from controller.apiserver.interim import FieldManager, Structural
+from controller.apiserver.fieldmanager.ownership import FieldManager
 from controller.apiserver.resources import Resource
 from controller.apiserver.strategic import StrategicMerge
+from controller.apiserver.structural.structural import Structural
 
 T = TypeVar("T")
 
@@ -31,7 +32,16 @@ def _once(known: WeakKeyDictionary[Resource, T], resource: Resource, make: Calla
 
 def structural_of(resource: Resource) -> Structural:
     """Return the compiled schema of a resource."""
-    return _once(_structural, resource, lambda: Structural(resource.schema))
+    return _once(_structural, resource, lambda: Structural(resource.schema if resource.custom else _without_bytes(resource.schema)))
+
+
+def _without_bytes(schema: Any) -> Any:
+    """Return a schema without ``format: byte``: ``strategy.py`` checks base64 in sentences that never show a Secret."""
+    if isinstance(schema, list):
+        return [_without_bytes(item) for item in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    return {key: _without_bytes(value) for key, value in schema.items() if key != "format" or value != "byte"}
 
 
 def codec_of(resource: Resource) -> Codec:
@@ -42,7 +52,11 @@ def codec_of(resource: Resource) -> Codec:
 
 def manager_of(resource: Resource) -> FieldManager:
     """Return what keeps managedFields of a resource."""
-    return _once(_managers, resource, lambda: FieldManager(resource.schema, group_version=resource.group_version))
+
+    def make() -> FieldManager:
+        return FieldManager(resource.schema, group_version=resource.group_version, has_status=resource.has_status)
+
+    return _once(_managers, resource, make)
 
 
 def merge_of(resource: Resource) -> StrategicMerge:

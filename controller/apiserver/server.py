@@ -13,13 +13,14 @@ from collections.abc import Mapping
 
 import orjson
 
-from controller.apiserver import admission, authz, backup, bootstrap, definitions, discovery, health, naming, protobuf
+from controller.apiserver import admission, authz, backup, bootstrap, definitions, discovery, health, naming, protobuf, reviews
 from controller.apiserver.authn import TokenAuthenticator
 from controller.apiserver.deletion import Deleter
 from controller.apiserver.desired import DesiredView
 from controller.apiserver.feed import Feed
 from controller.apiserver.handlers import ObjectHandlers
 from controller.apiserver.negotiation import PROTOBUF, finish, for_error
+from controller.apiserver.openapi.service import OpenApi
 from controller.apiserver.reading import Reader
 from controller.apiserver.registry import Registry
 from controller.apiserver.request import (
@@ -33,7 +34,7 @@ from controller.apiserver.request import (
     parse_path,
     path_not_found,
 )
-from controller.apiserver.resources import Resource, StoreName, build_table
+from controller.apiserver.resources import StoreName, build_table
 from controller.apiserver.watching import WatchStarter
 from controller.apiserver.writehandlers import WriteHandlers
 from controller.store import base
@@ -67,7 +68,7 @@ class ApiServer:
         self.stores = stores
         self.clock = clock
         self.rng = rng or random.SystemRandom()
-        self.table = build_table()
+        self.table = build_table(reviews.resources())
         self.feeds = {
             name: Feed(name, store, [r for r in self.table.stored if r.store == name], clock=clock) for name, store in stores.items()
         }
@@ -78,20 +79,21 @@ class ApiServer:
         )
         self.registry = Registry(self.table, self.feeds, clock=clock, rng=self.rng, admission=chain)
         self.desired = DesiredView(self.registry)
+        self._authenticator = TokenAuthenticator(users)
         self._tasks = TaskOwner("apiserver")
         self._naming = naming.Naming(self.registry)
         main = self.feeds["main"]
         main.definitions = definitions.Definitions(self.table, main, on_unjudged=self._judge_later)
         self._objects = ObjectHandlers(
             self.registry,
-            WriteHandlers(self.registry, self._naming.establish, _no_review),
+            WriteHandlers(self.registry, self._naming.establish, reviews.Reviews(self._authenticator, clock).create),
             Deleter(self.registry),
             Reader(self.registry),
             WatchStarter(self.registry, self.rng),
             self.desired,
         )
-        self._authenticator = TokenAuthenticator(users)
         self._discovery = discovery.Discovery(self.table)
+        self._openapi = OpenApi(self.table, clock)
         self._stopping = False
         self.cluster = bootstrap.Cluster("", 0)
 
@@ -180,16 +182,13 @@ class ApiServer:
                 found := health.answer(request, ready=self.ready, synced={name: feed.synced for name, feed in self.feeds.items()})
             ) is not None:
                 return found
-            if (document := self._discovery.answer(request)) is not None:
-                return document
+            for published in (self._discovery, self._openapi):
+                if (document := published.answer(request)) is not None:
+                    return document
             if request.path.rstrip("/") == backup.PATH:
                 ephemeral = tuple(r.prefix() for r in self.table.all if r.store == "ephemeral")
                 return await backup.answer(self.stores["main"], self.cluster, self.clock, without=ephemeral)
         return path_not_found()
-
-
-async def _no_review(resource: Resource, namespace: str, user: User, body: object, options: object) -> dict[str, object]:
-    raise errors.MethodNotAllowedError("no reviews yet")
 
 
 def _store_error(error: base.StoreError) -> errors.ApiError:

@@ -11,6 +11,7 @@ from typing import Any
 
 from controller.apiserver import metadata, shaping
 from controller.apiserver.resources import Resource
+from controller.apiserver.structural import scale
 from lattice.api import errors
 from lattice.api.errors import Cause
 
@@ -102,16 +103,16 @@ def scale_of(resource: Resource, obj: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def apply_scale(resource: Resource, obj: Object, scale: Any) -> Object:
-    """Return ``obj`` with the replicas of ``scale``; its resourceVersion, where it has one, becomes the precondition.
+def apply_scale(resource: Resource, obj: Object, wanted: Any) -> Object:
+    """Return ``obj`` with the replicas of the Scale ``wanted``; its resourceVersion, where it has one, becomes the precondition.
 
     Raises:
         errors.BadRequestError, errors.InvalidError: it is not a Scale.
     """
     assert resource.scale is not None
-    if not isinstance(scale, dict) or scale.get("kind", "Scale") != "Scale":
+    if not isinstance(wanted, dict) or wanted.get("kind", "Scale") != "Scale":
         raise errors.BadRequestError("the object provided is unrecognized (must be of type Scale)")
-    spec, data = scale.get("spec"), scale.get("metadata")
+    spec, data = wanted.get("spec"), wanted.get("metadata")
     replicas = spec.get("replicas", 0) if isinstance(spec, dict) else 0
     if replicas is None:
         replicas = 0
@@ -124,26 +125,29 @@ def apply_scale(resource: Resource, obj: Object, scale: Any) -> Object:
     return {**changed, "metadata": {**obj["metadata"], "resourceVersion": version}}
 
 
-def applied_scale(resource: Resource, name: str, scale: Any) -> Object:
+def applied_scale(resource: Resource, name: str, wanted: Any) -> Object:
     """Return the part of an object that a server-side apply of its Scale sets.
 
     Raises:
         errors.BadRequestError: it is not a Scale, or has no replicas.
     """
     assert resource.scale is not None
-    spec = scale.get("spec") if isinstance(scale, dict) and scale.get("kind", "Scale") == "Scale" else None
+    spec = wanted.get("spec") if isinstance(wanted, dict) and wanted.get("kind", "Scale") == "Scale" else None
     if not isinstance(spec, dict) or "replicas" not in spec:
         raise errors.BadRequestError("the object provided is unrecognized (must be of type Scale, with spec.replicas)")
     head: Object = {"apiVersion": resource.group_version, "kind": resource.kind, "metadata": {"name": name}}
     return _set_at(head, resource.scale.spec_replicas, spec["replicas"])
 
 
-def check_scale(resource: Resource, obj: Mapping[str, Any]) -> list[Cause]:
-    """Check the replicas of a kind with a scale subresource, as kube-apiserver does besides the schema."""
+def check_scale(resource: Resource, obj: Mapping[str, Any], subresource: str = "") -> list[Cause]:
+    """Check what a Scale is made of, as kube-apiserver does besides the schema: the spec, or through ``status`` the status."""
     if resource.scale is None:
         return []
-    causes = []
-    for path, value in ((path, _at(obj, path)) for path in (resource.scale.spec_replicas, resource.scale.status_replicas)):
-        if isinstance(value, int) and not isinstance(value, bool) and value < 0:
-            causes.append(shaping.invalid("." + ".".join(path), value, "should be a non-negative integer"))
-    return causes
+    if subresource == "status":
+        causes = scale.check_replicas(obj, _text(resource.scale.status_replicas))
+        return causes + (scale.check_selector(obj, _text(resource.scale.selector)) if resource.scale.selector else [])
+    return scale.check_replicas(obj, _text(resource.scale.spec_replicas))
+
+
+def _text(path: tuple[str, ...]) -> str:
+    return "." + ".".join(path)

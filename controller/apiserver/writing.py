@@ -20,6 +20,7 @@ from controller.apiserver.request import TRUE, ApiRequest, User
 from controller.apiserver.resources import Resource
 from lattice.api import errors, names
 from lattice.api.errors import Cause
+from lattice.api.times import TimeFields
 
 _FIELD_VALIDATION: Final = ("Ignore", "Warn", "Strict")
 _KEEPS_STATUS: Final = frozenset({"Node"})
@@ -85,6 +86,7 @@ class Writer:
         self.resource = resource
         self.strategy = strategy.strategy_of(resource)
         self._structural = structural_of(resource)
+        self._times = TimeFields(resource.schema)
         self._manager = manager_of(resource)
 
     def match_request(self, obj: Any, *, namespace: str, name: str = "") -> dict[str, Any]:
@@ -130,13 +132,14 @@ class Writer:
         return {**obj, "apiVersion": resource.group_version, "kind": resource.kind, "metadata": data}
 
     def shape(self, obj: dict[str, Any], options: WriteOptions, *, patched: bool = False) -> None:
-        """Apply defaults, drop nulls and unknown fields, in place; warn of or refuse the unknown.
+        """Apply defaults, drop nulls and unknown fields, bring times into one form, in place; warn of or refuse the unknown.
 
         Raises:
             errors.BadRequestError, errors.InvalidError: unknown fields under ``fieldValidation=Strict``.
         """
         self.strategy.default(obj)
         unknown = self._structural.normalise(obj)
+        self._times.normalise(obj)
         metadata.drop_empty(obj["metadata"])
         if not (unknown or options.duplicates) or options.field_validation == "Ignore":
             return
@@ -232,7 +235,8 @@ class Writer:
         return result
 
     def _checks(self, obj: dict[str, Any], old: dict[str, Any] | None = None, subresource: str = "") -> list[Cause]:
-        causes = self._structural.check(obj, old, subresource="status" if subresource == "status" else "")
+        part = subresource if subresource == "status" and self.resource.custom else ""
+        causes = self._structural.check(obj, old, subresource=part)
         causes += subresources.check_scale(self.resource, obj, subresource)
         if not causes:
             # The rules below rely on the types that the schema guarantees.
