@@ -22,6 +22,10 @@ class LeaseSpec(meta.Model):
     """When the holder last renewed it."""
     lease_transitions: int | None = None
     """How often the holder changed."""
+    strategy: str | None = None
+    """How a holder is picked, for coordinated leader election. Stored; nothing in Lattice acts on it."""
+    preferred_holder: str | None = None
+    """Whom the present holder should yield to; only together with ``strategy``. Stored; nothing in Lattice acts on it."""
 
 
 class Lease(meta.Object):
