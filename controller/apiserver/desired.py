@@ -19,7 +19,7 @@ from typing import Any, Final
 import orjson
 
 from controller.apiserver import selection
-from controller.apiserver.reading import parse_limit
+from controller.apiserver.reading import parse_number
 from controller.apiserver.registry import Registry
 from controller.apiserver.request import ApiResponse, ApiStream
 from controller.apiserver.resources import Resource
@@ -77,7 +77,7 @@ class DesiredView:
             return ApiResponse(200, self._document(name))
         watcher = Watcher(selection.Selection(), bookmarks=True)
         now_s = self._registry.clock.monotonic()
-        if timeout_s := parse_limit(query.get("timeoutSeconds", "")):
+        if timeout_s := parse_number(query.get("timeoutSeconds", "")):
             watcher.deadline_s = now_s + timeout_s
         stream = _Stream(name, watcher, now_s + BOOKMARK_PERIOD_S)
         self._streams[stream] = None

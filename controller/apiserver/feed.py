@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import heapq
 import logging
+import math
 import random
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
@@ -26,6 +27,8 @@ from lattice.machinery.tasks import TaskOwner, supervise
 logger = logging.getLogger(__name__)
 
 BOOKMARK_PERIOD_S: Final = 30.0
+LAST_BOOKMARK_S: Final = 2.0
+"""A watch gets a bookmark so long before its deadline, as kube-apiserver's do, and one more at the deadline."""
 _TICK_S: Final = 1.0
 _PAGE: Final = 2_000
 FRESH_TIMEOUT_S: Final = 3.0
@@ -227,8 +230,10 @@ class Feed:
     def _tick_cache(self, cache: ResourceCache, now_s: float, *, bookmark: bool) -> None:
         line: bytes | None = None
         for watcher in cache.watchers():
-            over = watcher.deadline_s is not None and now_s >= watcher.deadline_s
-            if (over or bookmark) and watcher.bookmarks:
+            left_s = math.inf if watcher.deadline_s is None else watcher.deadline_s - now_s
+            over, soon = left_s <= 0, left_s <= LAST_BOOKMARK_S and not watcher.warned
+            if (over or soon or bookmark) and watcher.bookmarks:
+                watcher.warned = watcher.warned or soon
                 line = line or cache.bookmark(self.revision)
                 watcher.push(line)
             if over:

@@ -9,7 +9,7 @@ from controller.apiserver.compiled import codec_of
 from controller.apiserver.deletion import Deleter, parse_delete_options
 from controller.apiserver.desired import DesiredView
 from controller.apiserver.negotiation import PROTOBUF, Form, finish, negotiate
-from controller.apiserver.reading import Reader, list_body, parse_revision
+from controller.apiserver.reading import Reader, list_body, parse_position
 from controller.apiserver.registry import Registry
 from controller.apiserver.request import ApiRequest, ApiResponse, ApiStream, RequestInfo, User, path_not_found
 from controller.apiserver.resources import Resource
@@ -58,7 +58,7 @@ class ObjectHandlers:
         match info.verb:
             case "get":
                 version = request.query.get("resourceVersion", "")
-                revision = parse_revision(version) if version else None
+                revision = parse_position(version) if version else None
                 view = views.choose(form, resource, request.query, self._registry.clock.now)
                 raw = await self._registry.get(resource, _namespace(info, resource), info.name, revision=revision)
                 return ApiResponse(200, raw if view is None else view.object(raw))

@@ -7,7 +7,6 @@ knows no table of resources, so that authorization can judge a request for somet
 
 from __future__ import annotations
 
-import base64
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -52,7 +51,13 @@ class ApiRequest:
 
     def flag(self, name: str) -> bool:
         """Return a query parameter as a boolean."""
-        return self.query.get(name, "") in TRUE
+        return flag(self.query, name)
+
+
+def flag(query: Mapping[str, str], name: str) -> bool:
+    """Return a query parameter as a boolean, as Kubernetes reads those of lists: there, and neither ``0`` nor ``false``."""
+    value = query.get(name)
+    return value is not None and value != "0" and value.lower() != "false"
 
 
 @dataclass(slots=True)
@@ -166,26 +171,3 @@ def parse_path(request: ApiRequest) -> RequestInfo:
         elif verb == "delete":
             verb = "deletecollection"
     return RequestInfo(verb, path, group, version, resource, subresource, namespace, name)
-
-
-def encode_token(revision: int, start_after: str) -> str:
-    """Return the ``continue`` token of the page after ``start_after`` at ``revision`` (-1: at the present one)."""
-    data = orjson.dumps({"v": "meta.k8s.io/v1", "rv": revision, "start": start_after + "\0"})
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def decode_token(token: str) -> tuple[int, str]:
-    """Return revision and last key of a ``continue`` token.
-
-    Raises:
-        errors.BadRequestError: it is not one of ours.
-    """
-    try:
-        data = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-    except ValueError:
-        data = None
-    data = data if isinstance(data, dict) and data.get("v") == "meta.k8s.io/v1" else {}
-    revision, start = data.get("rv"), data.get("start")
-    if not isinstance(revision, int) or not isinstance(start, str) or not start.endswith("\0") or revision < -1 or revision == 0:
-        raise errors.BadRequestError(f"invalid continue token: {token[:64]!r} was not issued by this server")
-    return revision, start[:-1]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
+
+import orjson
 
 from controller.apiserver.resources import Resource
 from lattice.api import errors, selectortext
@@ -78,11 +80,37 @@ def parse_selection(resource: Resource, namespace: str, query: Mapping[str, str]
     except ValueError as error:
         raise errors.BadRequestError(str(error)) from error
     for requirement in fields:
-        if requirement.key not in {"metadata.name", "metadata.namespace"} and requirement.key not in resource.selectable:
-            raise errors.BadRequestError(f"field label not supported: {requirement.key}")
+        _check_field(resource, requirement.key)
     if name:
-        fields = (*fields, selectortext.Requirement("metadata.name", "=", frozenset({name})))
+        fields = _for_one(fields, name)
     return Selection(namespace if resource.namespaced else "", labels, fields)
+
+
+def _check_field(resource: Resource, field: str) -> None:
+    """Check that objects can be selected by a field. Kinds without fields of their own say so in other words.
+
+    Raises:
+        errors.BadRequestError: they cannot.
+    """
+    own = bool(resource.selectable) or resource.custom
+    if field in resource.selectable or field == "metadata.name" or (field == "metadata.namespace" and (resource.namespaced or not own)):
+        return
+    if own:
+        raise errors.BadRequestError(f"field label not supported: {field}")
+    shown = orjson.dumps(field).decode()
+    raise errors.BadRequestError(f'{shown} is not a known field selector: only "metadata.name", "metadata.namespace"')
+
+
+def _for_one(fields: tuple[selectortext.Requirement, ...], name: str) -> tuple[selectortext.Requirement, ...]:
+    """Return what selects the object of the path; a field selector may say the same and nothing else."""
+    exact = selectortext.Requirement("metadata.name", "=", frozenset({name}))
+    if fields and exact not in fields:
+        raise errors.BadRequestError("fieldSelector metadata.name doesn't match requested name")
+    return fields or (exact,)
+
+
+_ABSENT: Final = {("Node", "spec.unschedulable"): "false", ("Pod", "spec.hostNetwork"): "false"}
+"""What fields select as that are not there, where that is not the empty string."""
 
 
 def project(resource: Resource, obj: Mapping[str, Any]) -> dict[str, str]:
@@ -94,4 +122,8 @@ def project(resource: Resource, obj: Mapping[str, Any]) -> dict[str, str]:
             value = value.get(part) if isinstance(value, Mapping) else None
         if value is not None and value != "":
             found[label] = "true" if value is True else "false" if value is False else str(value)
+        elif (absent := _ABSENT.get((resource.native, label))) is not None:
+            found[label] = absent
+    if resource.native == "Event" and "source" not in found and (component := obj.get("reportingComponent")):
+        found["source"] = str(component)  # as newer clients name it
     return found

@@ -96,7 +96,19 @@ class Change:
         before = self.previous is not None and chosen.matches(self.previous)
         if now:
             return self._line("MODIFIED" if before else "ADDED")
-        return self._line("DELETED") if before else None
+        if not before:
+            return None
+        return self._line("DELETED") if self.type == "DELETED" else self._left()
+
+    def _left(self) -> bytes:
+        """Return the line for those whom the object has left: as they knew it, at this event's revision."""
+        line = self._lines.get("DELETED")
+        if line is None:
+            assert self.previous is not None
+            obj = self.previous.load()
+            obj["metadata"]["resourceVersion"] = str(self.entry.revision)
+            line = self._lines["DELETED"] = event_line("DELETED", orjson.dumps(obj))
+        return line
 
     def _line(self, kind: EventType) -> bytes:
         line = self._lines.get(kind)
@@ -117,6 +129,8 @@ class Watcher:
         self.chosen = chosen
         self.bookmarks = bookmarks
         self.deadline_s: float | None = None
+        self.warned = False
+        """Whether the bookmark before the deadline has been sent."""
         self.cut = False
         self.ended = False
         self._max_lines = max_lines
@@ -240,6 +254,20 @@ class ResourceCache:
             entry = self.entries[key]
             if chosen.everything or chosen.matches(entry):
                 yield entry
+
+    def select_at(self, chosen: selection.Selection, revision: int) -> list[Entry]:
+        """Return the selected entries in key order as they were at ``revision``, which must not be below ``floor``."""
+        undone: dict[str, Entry | None] = {}
+        for change in reversed(self._ring):
+            if change.entry.revision <= revision:
+                break
+            undone[change.entry.key] = change.previous
+        if not undone:
+            return list(self.select(chosen))
+        found = [entry for entry in self.select(chosen) if entry.key not in undone]
+        found += [entry for entry in undone.values() if entry is not None and chosen.matches(entry)]
+        found.sort(key=lambda entry: entry.key.encode())
+        return found
 
     def _range(self, namespace: str) -> list[str]:
         if not namespace:

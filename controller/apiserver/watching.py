@@ -14,14 +14,14 @@ from collections.abc import AsyncGenerator, Mapping
 import orjson
 
 from controller.apiserver import selection
-from controller.apiserver.reading import check_match, parse_limit
+from controller.apiserver.feed import Feed
+from controller.apiserver.reading import check_watch, parse_number, parse_position
 from controller.apiserver.registry import Registry
-from controller.apiserver.request import TRUE, ApiStream
+from controller.apiserver.request import ApiStream, flag
 from controller.apiserver.resources import Resource
 from controller.apiserver.watchcache import Change, ResourceCache, Watcher, event_line
 from controller.store import base
 from lattice.api import errors
-from lattice.api.errors import Cause
 
 _MIN_TIMEOUT_S = 1800
 """A watch without timeoutSeconds ends after this to twice this, as kube-apiserver's do, so that connections spread over servers."""
@@ -42,47 +42,49 @@ class WatchStarter:
             errors.ApiError: the parameters are wrong. A position that is too old is an ERROR line in the stream.
         """
         feed = self._registry.feed(resource)
-        cache = self._registry.cache(resource)
         version = query.get("resourceVersion", "")
-        if version and (not (version.isascii() and version.isdigit()) or len(version) > 19):
-            message = f'resourceVersion: Invalid value: "{version[:64]}": strconv.ParseUint: parsing "{version[:64]}": invalid syntax'
-            raise errors.InternalError(message, reason="")
-        initial = "sendInitialEvents" in query
-        self._check_initial(query, initial=initial)
-        snapshot = version in {"", "0"} or query.get("sendInitialEvents", "") in TRUE
-        position = int(version or 0)
-        if snapshot:
-            if not version:
-                await feed.fresh()
-            elif position:
-                await feed.wait(position)
-        watcher = Watcher(chosen, bookmarks=query.get("allowWatchBookmarks", "") in TRUE)
-        timeout_s = parse_limit(query.get("timeoutSeconds", "")) or self._rng.randint(_MIN_TIMEOUT_S, 2 * _MIN_TIMEOUT_S)
+        timeout_s = parse_number(query.get("timeoutSeconds", ""))
+        check_watch(query)
+        position = parse_position(version)
+        asked = flag(query, "sendInitialEvents")
+        snapshot = asked if "sendInitialEvents" in query else not position
+        if not position and (not version or not feed.synced):
+            await feed.fresh()
+        elif position and snapshot:
+            await feed.wait(position)
+        watcher = Watcher(chosen, bookmarks=flag(query, "allowWatchBookmarks"))
+        timeout_s = timeout_s or self._rng.randint(_MIN_TIMEOUT_S, 2 * _MIN_TIMEOUT_S)
         watcher.deadline_s = self._registry.clock.monotonic() + timeout_s
         # From here to the first await everything happens at one moment of the cache.
-        joined = feed.revision
+        cache, joined = self._registry.cache(resource), feed.revision
+        if timeout_s < 0:
+            watcher.end()
         if snapshot:
             lines = [event_line("ADDED", entry.raw) for entry in cache.select(chosen)]
-            if initial and watcher.bookmarks:
+            if asked and watcher.bookmarks:
                 lines.append(cache.bookmark(joined, initial_end=True))
             batches = _snapshot(cache, watcher, lines)
-        elif position >= cache.floor:
-            changes = (change.line_for(chosen) for change in cache.since(position))
+        elif position > joined:
+            batches = _later(feed, cache, watcher, position, timeout_s)
+            return ApiStream(batches, watcher.on_cut, close=lambda: cache.remove(watcher))
+        elif not position or position >= cache.floor:
+            changes = (change.line_for(chosen) for change in cache.since(position or joined))
             batches = _snapshot(cache, watcher, [line for line in changes if line is not None])
         else:
             batches = _replay(feed.store, cache, watcher, position, joined)
         cache.add(watcher)
         return ApiStream(batches, watcher.on_cut, close=lambda: cache.remove(watcher))
 
-    @staticmethod
-    def _check_initial(query: Mapping[str, str], *, initial: bool) -> None:
-        match = query.get("resourceVersionMatch", "")
-        if initial and match != "NotOlderThan":
-            message = "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-            cause = Cause("FieldValueForbidden", message, "resourceVersionMatch")
-            raise errors.InvalidError.of(kind="ListOptions", group="meta.k8s.io", name="", causes=[cause])
-        if not initial:
-            check_match(query.get("resourceVersion", ""), match)
+
+async def _later(feed: Feed, cache: ResourceCache, watcher: Watcher, position: int, timeout_s: float) -> AsyncGenerator[list[bytes]]:
+    """Wait in silence until a revision of the future has come, then yield what comes after it."""
+    with contextlib.suppress(errors.TimeoutStatusError):
+        await feed.wait(position, timeout_s=timeout_s)
+        lines = [line for change in cache.since(position) if (line := change.line_for(watcher.chosen)) is not None]
+        cache.add(watcher)
+        async with contextlib.aclosing(_snapshot(cache, watcher, lines)) as batches:
+            async for batch in batches:
+                yield batch
 
 
 async def _snapshot(cache: ResourceCache, watcher: Watcher, lines: list[bytes]) -> AsyncGenerator[list[bytes]]:

@@ -248,8 +248,10 @@ async def test_selectors(admin):
     assert await names("labelSelector=!color") == ["c"]
     assert await names("fieldSelector=metadata.name%3Db") == ["b"]
     assert await names("fieldSelector=metadata.name!%3Db") == ["a", "c"]
-    status, body, _ = await call(admin, "GET", f"{CM}?fieldSelector=spec.nope%3D1")
+    status, body, _ = await call(admin, "GET", f"{WL}?fieldSelector=spec.nope%3D1")
     assert (status, body["message"]) == (400, "field label not supported: spec.nope")
+    status, body, _ = await call(admin, "GET", f"{CM}?fieldSelector=spec.nope%3D1")
+    assert body["message"] == '"spec.nope" is not a known field selector: only "metadata.name", "metadata.namespace"'
     assert (await call(admin, "GET", f"{CM}?labelSelector=a%3D%3D%3Db"))[0] == 400
 
 
