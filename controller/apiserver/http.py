@@ -95,6 +95,7 @@ class HttpServer:
             self._handle,
             access_log=None,
             logger=_protocol_logger,
+            auto_decompress=False,  # no request has to be compressed, and a small one must not grow
             keepalive_timeout=_IDLE_S,
             handler_cancellation=True,
             max_line_size=_MAX_HEADER_BYTES,
@@ -195,7 +196,9 @@ class HttpServer:
 
     def _headers(self, answer: ApiResponse | ApiStream) -> CIMultiDict[str]:
         audit = f"{self._audit}-{next(self._answered):012x}"
-        fixed = {"Content-Type": answer.content_type, "Cache-Control": "no-cache, private", "Audit-Id": audit}
+        fixed = {"Cache-Control": "no-cache, private", "Audit-Id": audit}
+        if answer.content_type:  # none: an answer without a body may have no type
+            fixed["Content-Type"] = answer.content_type
         return CIMultiDict({**fixed, **answer.headers})
 
     async def _whole(self, request: web.BaseRequest, answer: ApiResponse) -> web.StreamResponse:
