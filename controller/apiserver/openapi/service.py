@@ -60,7 +60,7 @@ class OpenApi:
             return self._answer_index(request)
         found = self._documents.get(path.removeprefix(f"{_ROOT}/"))
         if found is None:
-            return ApiResponse(404, b"", TEXT, dict(_REVALIDATED))
+            return ApiResponse(404, b"", "", dict(_REVALIDATED))
         return self._answer_document(request, path, found)
 
     def _answer_index(self, request: ApiRequest) -> ApiResponse:

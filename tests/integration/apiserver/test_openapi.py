@@ -36,6 +36,12 @@ async def test_a_defined_kind_is_in_the_index_at_once(http):
     assert document["components"]["schemas"][name] == expected["components"]["schemas"][name]
 
 
+async def test_an_unknown_document_is_an_empty_answer_without_a_type(http):
+    async with http.get("/openapi/v3/apis/nope/v1") as answer:
+        assert (answer.status, await answer.read()) == (404, b"")
+        assert "Content-Type" not in answer.headers
+
+
 async def test_strategic_merge_of_finalizers(http):
     async with http.post(CONFIGMAPS, json={"metadata": {"name": "c", "finalizers": ["a/b"]}, "data": {"x": "1"}}) as answer:
         assert answer.status == 201
