@@ -97,16 +97,23 @@ def _merged_order(old: Sequence[str], new: Sequence[str]) -> list[tuple[str, int
     return result
 
 
-def remove(node: Node, value: Any, gone: FieldSet) -> Any:
-    """Return ``value`` without the fields and items in ``gone``, :data:`~nodes.ABSENT` where nothing is left of it."""
+def remove(node: Node, value: Any, gone: FieldSet, *, hollow: Any = ABSENT) -> Any:
+    """Return ``value`` without the fields and items in ``gone``, :data:`~nodes.ABSENT` where nothing is left of it.
+
+    Args:
+        node: where ``value`` stands.
+        value: what to remove from.
+        gone: what to remove.
+        hollow: what stands for a field that has lost all it had and is not itself in ``gone``; ``ABSENT``: it goes too.
+    """
     if type(value) is dict and node.maps:
-        return _remove_fields(node, value, gone)
+        return _remove_fields(node, value, gone, hollow)
     if type(value) is list and node.lists:
-        return _remove_items(node, value, gone)
+        return _remove_items(node, value, gone, hollow)
     return value
 
 
-def _remove_fields(node: Node, value: dict[str, Any], gone: FieldSet) -> Any:
+def _remove_fields(node: Node, value: dict[str, Any], gone: FieldSet, hollow: Any) -> Any:
     if not node.granular:
         return ABSENT
     result = dict(value)
@@ -114,10 +121,10 @@ def _remove_fields(node: Node, value: dict[str, Any], gone: FieldSet) -> Any:
         name = step[2:]
         if step[:2] != "f:" or name not in result:
             continue
-        if not below or MEMBER in below:
-            del result[name]
-            continue
-        left = remove(node.field(name)[1], result[name], below)
+        left = ABSENT
+        if below and MEMBER not in below:
+            left = remove(node.field(name)[1], result[name], below, hollow=hollow)
+            left = hollow if left is ABSENT else left
         if left is ABSENT:
             del result[name]
         else:
@@ -125,7 +132,7 @@ def _remove_fields(node: Node, value: dict[str, Any], gone: FieldSet) -> Any:
     return result or ABSENT
 
 
-def _remove_items(node: Node, value: list[Any], gone: FieldSet) -> Any:
+def _remove_items(node: Node, value: list[Any], gone: FieldSet, hollow: Any) -> Any:
     steps = comparing.steps_to(node, value) if node.relation != ATOMIC else None
     if steps is None:
         return ABSENT
@@ -136,7 +143,7 @@ def _remove_items(node: Node, value: list[Any], gone: FieldSet) -> Any:
         if below is None:
             result.append(item)
         elif below and MEMBER not in below:
-            left = remove(node.items, item, below)
+            left = remove(node.items, item, below, hollow=hollow)
             if left is not ABSENT:
                 result.append(left)
     return result or ABSENT
@@ -180,9 +187,9 @@ def prune(node: Node, merged: dict[str, Any], last: FieldSet, owned: FieldSet) -
         return merged
     last = with_parents(node, last)
     everything = with_parents(node, set_of(node, merged))
-    bare = _object(remove(node, merged, last))
+    bare = _object(remove(node, merged, last, hollow=None))
     kept = fieldset.union(with_parents(node, set_of(node, bare)), with_parents(node, owned))
-    without_given_up = _object(remove(node, merged, fieldset.difference(everything, kept)))
+    without_given_up = _object(remove(node, merged, fieldset.difference(everything, kept), hollow=None))
     remaining = with_parents(node, set_of(node, without_given_up))
     # Only what this applier had may go; what nobody owned stays.
     doomed = fieldset.intersection(fieldset.difference(everything, remaining), last)

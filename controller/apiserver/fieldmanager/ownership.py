@@ -128,7 +128,7 @@ class FieldManager:
         table[ident] = Entry(self._group_version, last.time if last else "", own)
         merged = merging.merge(self._root, present, self._writable(applied, subresource))
         if last is not None:
-            owned: FieldSet = {_METADATA: {}}
+            owned: FieldSet = {_METADATA: {"f:name": {}}}
             for entry in table.values():
                 owned = fieldset.union(owned, entry.fields)
             merged = merging.prune(self._root, merged, last.fields, owned)
