@@ -9,9 +9,13 @@ import csv
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from controller.apiserver.request import ANONYMOUS, User
 from lattice.api import errors, names
+
+
+_IMPERSONATE: Final = "impersonate-"
 
 
 class TokenAuthenticator:
@@ -26,10 +30,12 @@ class TokenAuthenticator:
 
         Raises:
             errors.UnauthorizedError: the credentials are not known.
-            errors.ForbiddenError: impersonation is asked for.
+            errors.ForbiddenError, errors.BadRequestError: it asks to act as somebody else, and may not, or does not say who.
         """
-        if any(name.startswith("impersonate-") for name in headers):
-            raise errors.ForbiddenError("impersonation is not supported: remove --as and --as-group")
+        user = self._authenticate(headers)
+        return _impersonated(user, headers) if any(name.startswith(_IMPERSONATE) for name in headers) else user
+
+    def _authenticate(self, headers: Mapping[str, str]) -> User:
         header = headers.get("authorization")
         if header is None:
             return ANONYMOUS
@@ -42,6 +48,24 @@ class TokenAuthenticator:
     def user_of(self, token: str) -> User | None:
         """Return whose token it is, ``None`` if it is nobody's."""
         return self._users.get(_digest(token))
+
+
+def _impersonated(user: User, headers: Mapping[str, str]) -> User:
+    """Return whom ``user`` asks to act as: only administrators may, and what follows is judged as that other user's."""
+    name, uid = headers.get(f"{_IMPERSONATE}user", ""), headers.get(f"{_IMPERSONATE}uid", "")
+    groups = tuple(group.strip() for group in headers.get(f"{_IMPERSONATE}group", "").split(",") if group.strip())
+    if names.GROUP_MASTERS not in user.groups:
+        message = (
+            f'users "{name}" is forbidden: User "{user.name}" cannot impersonate resource "users" in API group "" at the cluster scope'
+        )
+        raise errors.ForbiddenError(message, details={"name": name, "kind": "users"})
+    if not name:
+        raise errors.BadRequestError(f"requested {list(groups)!r} without impersonating a user: set --as as well")
+    if any(header.startswith(f"{_IMPERSONATE}extra-") for header in headers):
+        raise errors.ForbiddenError("impersonation with extra fields is not supported: remove --as-user-extra")
+    if name == ANONYMOUS.name:
+        return User(name, uid, groups or ANONYMOUS.groups)
+    return User(name, uid, groups if names.GROUP_AUTHENTICATED in groups else (*groups, names.GROUP_AUTHENTICATED))
 
 
 def _digest(token: str) -> bytes:

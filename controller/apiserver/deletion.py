@@ -172,7 +172,8 @@ class Deleter:
         if "deletionTimestamp" not in before or (pending_s is not None and grace_s < pending_s):
             end = self._registry.clock.now() + timedelta(seconds=grace_s)
             after["deletionTimestamp"] = metadata.timestamp(end)
-            after["deletionGracePeriodSeconds"] = grace_s
+            if resource.native != "Namespace":
+                after["deletionGracePeriodSeconds"] = grace_s
             if "generation" in before and "deletionTimestamp" not in before:
                 after["generation"] = before["generation"] + 1
         if after == before:

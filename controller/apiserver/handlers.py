@@ -53,7 +53,7 @@ class ObjectHandlers:
             return path_not_found()
         if info.verb in {"update", "patch"} and not info.name:
             raise errors.BadRequestError("name must be provided")
-        if info.verb not in resource.verbs or (info.verb == "create" and info.name):
+        if info.verb not in resource.verbs or (info.verb == "create" and info.name and not resource.custom):
             raise _not_supported(info.verb, resource)
         match info.verb:
             case "get":

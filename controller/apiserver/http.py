@@ -148,6 +148,8 @@ class HttpServer:
 
     async def _answer(self, request: web.BaseRequest) -> ApiResponse | ApiStream:
         headers = {name.lower(): value for name, value in request.headers.items()}
+        if "impersonate-group" in headers:  # the one header that comes several times
+            headers["impersonate-group"] = ",".join(request.headers.getall("Impersonate-Group"))
         asked = ApiRequest(request.method, request.rel_url.raw_path, dict(request.query), headers)
         taken = 0
         try:

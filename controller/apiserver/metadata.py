@@ -58,7 +58,8 @@ def keep_system_fields(resource: Resource, new: dict[str, Any], old: dict[str, A
     if uid and uid != previous["uid"]:
         message = (
             f'Operation cannot be fulfilled on {resource.qualified} "{previous["name"]}": StorageError: invalid object, Code: 4, '
-            f"Precondition failed: UID in precondition: {uid}, UID in object meta: {previous['uid']}"
+            f"Key: /registry/{resource.root}/{'' if not previous.get('namespace') else previous['namespace'] + '/'}{previous['name']}, "
+            f"ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {previous['uid']}"
         )
         raise errors.ConflictError(message, details=resource.details(previous["name"]))
     for key in _IMMUTABLE:

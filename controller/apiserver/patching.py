@@ -24,7 +24,7 @@ class PatchFailedError(errors.InvalidError):
     """An operation of a JSON patch could not be done; kube-apiserver says no more than this."""
 
     def __init__(self) -> None:
-        super().__init__("the server rejected our request due to an error in our request")
+        super().__init__("the server rejected our request due to an error in our request", details={})
 
 
 def json_patch(target: Any, operations: Any) -> Any:

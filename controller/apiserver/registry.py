@@ -172,7 +172,9 @@ class Registry:
             if not generated:
                 break
         name = obj["metadata"]["name"]
-        raise errors.AlreadyExistsError(f'{resource.qualified} "{name}" already exists', details=resource.details(name))
+        ending = (entry := self.cache(resource).entries.get(resource.key(obj["metadata"].get("namespace", ""), name))) and entry.deleting
+        message = f'{"object is being deleted: " if ending else ""}{resource.qualified} "{name}" already exists'
+        raise errors.AlreadyExistsError(message, details=resource.details(name))
 
     async def _put_new(self, resource: Resource, obj: Object, options: WriteOptions) -> bytes | None:
         self.cache(resource)  # the definition may be gone
@@ -287,8 +289,8 @@ class Registry:
         if sent and sent != old["metadata"]["resourceVersion"]:
             raise self.conflict(resource, name)
         if not sent and not patched and not subresource and resource.custom:
-            message = "Invalid value: 0: must be specified for an update"
-            raise writer.invalid(name, [errors.Cause("FieldValueInvalid", message, "metadata.resourceVersion")])
+            cause = errors.Cause("FieldValueInvalid", "Invalid value: 0: must be specified for an update", "metadata.resourceVersion")
+            raise errors.InvalidError.of(kind=resource.plural, group=resource.group, name=name, causes=[cause])
         options.warnings.clear()
         writer.shape(new, options, patched=patched)
         previous = {**old, "metadata": {key: value for key, value in old["metadata"].items() if key != "resourceVersion"}}

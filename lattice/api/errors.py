@@ -77,6 +77,7 @@ class ApiError(LatticeError):
         super().__init__(message)
         self.message = message
         self.details: dict[str, Any] = dict(details or {})
+        self._says_details = details is not None
         self.status_code = self.code if code is None else code
         self.status_reason = self.reason if reason is None else reason
 
@@ -91,7 +92,7 @@ class ApiError(LatticeError):
         }
         if self.status_reason:
             status["reason"] = self.status_reason
-        if self.details:
+        if self.details or self._says_details:
             status["details"] = self.details
         status["code"] = self.status_code
         return status

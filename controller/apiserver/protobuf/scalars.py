@@ -154,7 +154,7 @@ def _read_fields_v1(data: memoryview, budget: wire.Budget) -> Any:
 
 def _write_fields_v1(value: Any) -> bytes:
     try:
-        return wire.bytes_field(1, orjson.dumps(value))
+        return wire.bytes_field(1, orjson.dumps(value, option=orjson.OPT_SORT_KEYS))
     except (orjson.JSONEncodeError, RecursionError) as error:
         raise UnencodableError from error
 

@@ -81,9 +81,12 @@ async def test_who_may(api_server):
             assert (await call(session, "GET", path))[0] == 403
 
 
-async def test_impersonation_is_refused(admin):
-    status, _, _ = await call(admin, "GET", CM, Impersonate_User="bob")
-    assert status == 403
+async def test_an_administrator_acts_as_somebody_else(admin):
+    status, body, _ = await call(admin, "GET", CM, Impersonate_User="bob")
+    assert (status, body["message"]) == (
+        403,
+        'configmaps is forbidden: User "bob" cannot list resource "configmaps" in API group "" in the namespace "default"',
+    )
 
 
 async def test_conflicts(admin):
