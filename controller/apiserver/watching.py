@@ -18,7 +18,7 @@ from controller.apiserver.feed import Feed
 from controller.apiserver.reading import check_watch, parse_number, parse_position
 from controller.apiserver.registry import Registry
 from controller.apiserver.request import ApiStream, flag
-from controller.apiserver.resources import Resource
+from controller.apiserver.resources import DEFINITIONS, Resource
 from controller.apiserver.watchcache import Change, ResourceCache, Watcher, event_line
 from controller.store import base
 from lattice.api import errors
@@ -52,6 +52,8 @@ class WatchStarter:
             await feed.fresh()
         elif position and snapshot:
             await feed.wait(position)
+        old = not snapshot and 0 < position < self._registry.cache(resource).floor
+        origin = await self._origin(resource) if old and resource.custom else 0
         watcher = Watcher(chosen, bookmarks=flag(query, "allowWatchBookmarks"))
         timeout_s = timeout_s or self._rng.randint(_MIN_TIMEOUT_S, 2 * _MIN_TIMEOUT_S)
         watcher.deadline_s = self._registry.clock.monotonic() + timeout_s
@@ -64,6 +66,8 @@ class WatchStarter:
             if asked and watcher.bookmarks:
                 lines.append(cache.bookmark(joined, initial_end=True))
             batches = _snapshot(cache, watcher, lines)
+        elif 0 < position < origin:
+            return ApiStream(_expired(position, origin - 1), watcher.on_cut)
         elif position > joined:
             batches = _later(feed, cache, watcher, position, timeout_s)
             return ApiStream(batches, watcher.on_cut, close=lambda: cache.remove(watcher))
@@ -75,11 +79,26 @@ class WatchStarter:
         cache.add(watcher)
         return ApiStream(batches, watcher.on_cut, close=lambda: cache.remove(watcher))
 
+    async def _origin(self, resource: Resource) -> int:
+        """Return the revision at which a custom resource came into being: what was called so before is not its history."""
+        definitions = self._registry.table.find("apiextensions.k8s.io", "v1", DEFINITIONS)
+        assert definitions is not None
+        record = await self._registry.feed(definitions).store.get(definitions.key("", resource.qualified))
+        return 0 if record is None else record.create_revision
+
+
+async def _expired(position: int, floor: int) -> AsyncGenerator[list[bytes]]:
+    """Yield the line that ends a watch from too old a position, in an answer that is else good: clients then list."""
+    yield [event_line("ERROR", orjson.dumps(errors.GoneError(f"too old resource version: {position} ({floor})").to_status()))]
+
 
 async def _later(feed: Feed, cache: ResourceCache, watcher: Watcher, position: int, timeout_s: float) -> AsyncGenerator[list[bytes]]:
     """Wait in silence until a revision of the future has come, then yield what comes after it."""
     with contextlib.suppress(errors.TimeoutStatusError):
         await feed.wait(position, timeout_s=timeout_s)
+        if position < cache.floor:
+            watcher.drop()  # its reader resumes, and is told to list where that cannot be
+            return
         lines = [line for change in cache.since(position) if (line := change.line_for(watcher.chosen)) is not None]
         cache.add(watcher)
         async with contextlib.aclosing(_snapshot(cache, watcher, lines)) as batches:
@@ -118,8 +137,8 @@ async def _replay(store: base.Store, cache: ResourceCache, watcher: Watcher, pos
         while pending := await watcher.take():
             yield pending
     except base.CompactedError as error:
-        status = errors.GoneError(f"too old resource version: {position} ({error.compacted_revision})").to_status()
-        yield [event_line("ERROR", orjson.dumps(status))]
+        async for lines in _expired(position, error.compacted_revision):
+            yield lines
     finally:
         cache.remove(watcher)
 
