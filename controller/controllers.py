@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from controller.informers import Informers
+from controller.reconcilers.definition import shell as definition
 from controller.reconcilers.garbage import shell as garbage
 from controller.reconcilers.namespace import shell as namespace
 from controller.reconcilers.nodelifecycle import shell as nodelifecycle
@@ -49,7 +50,7 @@ class Controllers:
     @property
     def synced(self) -> bool:
         """Whether all caches are filled: part of the process's readiness."""
-        return all(informer.has_synced for informer in self.informers.all)
+        return all(informer.has_synced for informer in self.informers.all) and self.informers.custom.synced
 
     async def run(self) -> None:
         """Run until cancelled, or until a part fails."""
@@ -58,6 +59,7 @@ class Controllers:
                 await stack.enter_async_context(recorder)
             async with asyncio.TaskGroup() as group:
                 group.create_task(controller.run(self.informers.all, self.reconcilers), name="reconcilers")
+                group.create_task(self.informers.custom.run(), name="custom-kinds")
                 group.create_task(self._scheduler.run(), name="scheduler")
 
 
@@ -87,6 +89,7 @@ def build_controllers(
             *volume.build(client, informers, clock=clock, rng=rng),
             nodelifecycle.build(client, informers, clock=clock, rng=rng, recorder=node_events),
             namespace.build(client, informers, clock=clock, rng=rng),
+            definition.build(client, informers, clock=clock, rng=rng),
         ),
         (scheduler_events, workload_events, node_events),
     )

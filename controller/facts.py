@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 D_co = TypeVar("D_co", covariant=True)
+INDEX_OWNER = "owner"
+"""Index of every cache: uids of the owners."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,17 @@ class Facts(Generic[D_co]):
     def controller_uid(self) -> str:
         """Return the uid of the owner that manages the object, empty if there is none."""
         return next((owner.uid for owner in self.owners if owner.controller), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An object, as far as its end is concerned, read live."""
+
+    name: str
+    namespace: str
+    uid: str
+    deleting: bool
+    finalizers: tuple[str, ...]
 
 
 def facts_with(project: Callable[[Mapping[str, Any]], D_co]) -> Callable[[Mapping[str, Any]], Facts[D_co]]:

@@ -5,7 +5,7 @@ view of Pods, Nodes, claims and volumes in ``detail``. Indexes: ``owner`` (uids 
 (``namespace/workload name``, from the label) and ``claim`` (``namespace/claim name``) for Pods; ``workload`` for claims;
 ``password-secret`` (``namespace/secret name``) for Workloads that take a password from a Secret.
 
-Events have no informer: there are many, and nothing here depends on them.
+Events have no informer: there are many, and nothing here depends on them. Kinds that users add: ``customkinds.py``.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ import random
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from controller.facts import Facts, facts_with, owner_uids
+from controller.customkinds import CustomKinds
+from controller.definitionfacts import parse_definition
+from controller.facts import INDEX_OWNER, Facts, facts_with, owner_uids
 from controller.scheduler import model
-from lattice.api import event, meta, names, node, pod, scheme, storage, workload
+from lattice.api import customresource, event, meta, names, node, pod, scheme, storage, workload
 from lattice.client import listwatch
 from lattice.client.client import Client
 from lattice.machinery.clock import Clock
 from lattice.machinery.entry import Document, IndexFn
 from lattice.machinery.informer import Informer
 
-INDEX_OWNER = "owner"
 INDEX_WORKLOAD = "workload"
 INDEX_CLAIM = "claim"
 INDEX_PASSWORD_SECRET = "password-secret"  # noqa: S105 - the name of an index
@@ -34,7 +35,7 @@ _NOT_CACHED: frozenset[type[meta.Object]] = frozenset({event.Event})
 
 
 class Informers:
-    """One informer a kind; ``all`` is what somebody must run."""
+    """One informer a kind; ``all`` and ``custom`` are what somebody must run."""
 
     def __init__(self, client: Client, *, clock: Clock, rng: random.Random) -> None:
         self._by_kind: dict[type[meta.Object], AnyInformer] = {}
@@ -49,6 +50,8 @@ class Informers:
                 project=facts_with(_PROJECTIONS.get(kind, _nothing)),
                 index_by={INDEX_OWNER: owner_uids, **_INDEXES.get(kind, {})},
             )
+        self.custom = CustomKinds(client, self._by_kind[customresource.CustomResourceDefinition], clock=clock, rng=rng)
+        """The kinds that users add, whose informers come and go. Somebody must run it too."""
 
     @property
     def all(self) -> tuple[AnyInformer, ...]:
@@ -86,6 +89,7 @@ def _password_secret(document: Document) -> tuple[str, ...]:
 
 
 _PROJECTIONS: Mapping[type[meta.Object], Callable[[Document], Any]] = {
+    customresource.CustomResourceDefinition: parse_definition,
     pod.Pod: model.project_pod,
     node.Node: model.project_node,
     storage.PersistentVolumeClaim: model.project_claim,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from lattice.api import (
@@ -59,3 +60,14 @@ def parse_object(data: Mapping[str, Any]) -> meta.Object:
     if found is None:
         raise ValueError(f'no matches for kind "{kind}" in version "{api_version}"')
     return found.model_validate(data)
+
+
+@lru_cache(maxsize=1024)
+def custom_kind(*, group: str, version: str, kind: str, plural: str, namespaced: bool) -> type[meta.Object]:
+    """Return a Python type for a kind that is known by its coordinates only: of its objects, the metadata is read and nothing else.
+
+    The client, caches and reconcilers take it as any other kind. Equal coordinates give the same type.
+    """
+    coordinates = {"GROUP": group, "VERSION": version, "KIND": kind, "PLURAL": plural, "NAMESPACED": namespaced}
+    described = {"__doc__": "An object of a kind that comes from a CustomResourceDefinition.", "__module__": __name__}
+    return type(kind, (meta.Object,), {**coordinates, **described})

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from lattice.machinery import backoff, workqueue
+from lattice.machinery.cache import Handler
 from lattice.machinery.clock import Clock
 from lattice.machinery.entry import Entry
 from lattice.machinery.informer import Informer
@@ -83,7 +84,10 @@ class Controller(Generic[K]):
         self.queue: workqueue.WorkQueue[K] = workqueue.WorkQueue(name, clock, limiter or backoff.RateLimiter(clock, rng))
         """For keys that no informer knows of: timers, requests. A key put here before ``run`` waits for it."""
         self.worker = Worker(name, self.queue, reconciler, clock=clock, rng=rng, hooks=hooks, settings=settings)
-        self._sources = tuple(sources)
+        self._sources = list(sources)
+        self._handlers: dict[int, tuple[Informer[Any], Handler[Any]]] = {}
+        """What is attached to informers while it runs, by the identity of the source."""
+        self._running = False
         self._also_wait_for = tuple(also_wait_for)
         self._clock = clock
         self._rng = rng
@@ -94,11 +98,11 @@ class Controller(Generic[K]):
 
         The informers must be run by somebody else, usually :func:`run`.
         """
-        handlers = [(source.informer, self._handler(source)) for source in self._sources]
-        for informer, handler in handlers:
-            informer.add_handler(handler)
+        self._running = True
+        for source in self._sources:
+            self._attach(source)
         try:
-            for informer in (*(source.informer for source in self._sources), *self._also_wait_for):
+            for informer in (*[source.informer for source in self._sources], *self._also_wait_for):
                 await informer.wait_synced()
             logger.info("caches synced, controller starts", extra={"controller": self.name})
             async with asyncio.TaskGroup() as group:
@@ -106,9 +110,35 @@ class Controller(Generic[K]):
                 if self._resync_s is not None:
                     group.create_task(self._resync(self._resync_s), name=f"controller.{self.name}.resync")
         finally:
-            for informer, handler in handlers:
-                informer.remove_handler(handler)
+            self._running = False
+            for source in self._sources:
+                self._detach(source)
             await self.queue.close()
+
+    def add_source(self, source: Source[K]) -> None:
+        """React to one more kind, also while it runs; everything present in its cache is queued.
+
+        A source that comes while it runs is not waited for: a reconciler that counts on its cache asks whether that has synced.
+        """
+        self._sources.append(source)
+        if self._running:
+            self._attach(source)
+
+    def remove_source(self, source: Source[K]) -> None:
+        """React no more to a source that was added. Unknown ones are ignored."""
+        if source in self._sources:
+            self._sources.remove(source)
+            self._detach(source)
+
+    def _attach(self, source: Source[K]) -> None:
+        handler = self._handler(source)
+        self._handlers[id(source)] = (source.informer, handler)
+        source.informer.add_handler(handler)
+
+    def _detach(self, source: Source[K]) -> None:
+        informer, handler = self._handlers.pop(id(source), (None, None))
+        if informer is not None and handler is not None:
+            informer.remove_handler(handler)
 
     def _handler(self, source: Source[K]) -> Callable[[Entry[Any] | None, Entry[Any] | None], None]:
         def enqueue(old: Entry[Any] | None, new: Entry[Any] | None) -> None:
@@ -122,7 +152,7 @@ class Controller(Generic[K]):
     async def _resync(self, resync_s: float) -> None:
         while True:
             await self._clock.sleep(resync_s * (1.0 + 0.1 * self._rng.random()))
-            for source in self._sources:
+            for source in tuple(self._sources):
                 if source.resync:
                     for entry in source.informer.cache.entries():
                         for key in source.keys(entry):

@@ -22,6 +22,8 @@ class OwnerState(Enum):
     GONE = "gone"
     WAITING = "waiting"
     """Being deleted in the foreground: it waits for its dependents."""
+    UNKNOWN = "unknown"
+    """Of a kind that is not served, or not known of yet: nobody can say, so nothing is deleted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +79,7 @@ def make_plan(observed: Observed) -> tuple[Action, ...]:
         return ()
     if not observed.owners:
         return ()
-    left = [owner for owner, state in observed.owners if state is OwnerState.PRESENT]
+    left = [owner for owner, state in observed.owners if state in {OwnerState.PRESENT, OwnerState.UNKNOWN}]
     if left:
         lost = tuple(sorted({owner.uid for owner, state in observed.owners if state is OwnerState.GONE}))
         return (DropOwners(lost),) if lost else ()

@@ -1,22 +1,29 @@
-"""The garbage collector: nothing outlives its owners.
+"""The garbage collector: nothing outlives its owners, of whatever kinds they are.
 
 Its key is a kind and an object's name; it is asked for an object that changed, for all that a changed object owns, and for all that own
-it. The graph is not kept: it is the ``owner`` index of the shared informers. Before anything is deleted because an owner is absent from a
-cache, that owner is read from the API; an owner of a kind that is not built in is taken to be there.
+it. The graph is not kept: it is the ``owner`` index of the informers, those of the kinds that users add included, which come and go.
+
+Nothing is deleted because an owner is absent from a cache: either the watch has told the owner's end (a uid does not come back), or the
+owner is read from the API. An owner of a kind that is not served is unknown, not gone. An object that waits for its dependents is let go
+only when every kind that is served has its cache filled: a dependent could be of any of them.
 """
 
 from __future__ import annotations
 
 import logging
 import random
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, assert_never
+from typing import Any, Final, NamedTuple, assert_never
 
-from controller.facts import Facts, Owner
-from controller.informers import INDEX_OWNER, AnyInformer, Informers
+import orjson
+
+from controller import customkinds
+from controller.facts import INDEX_OWNER, Facts, Owner
+from controller.informers import AnyInformer, Informers
 from controller.reconcilers.garbage.plan import Delete, DropOwners, Observed, OrphanDependents, OwnerState, RemoveFinalizer, make_plan
 from lattice.api import errors, meta, names, scheme
-from lattice.client.client import Client
+from lattice.client.client import Client, object_path
 from lattice.machinery import controller, outcome
 from lattice.machinery.clock import Clock
 from lattice.machinery.entry import Entry
@@ -24,6 +31,11 @@ from lattice.machinery.keys import ObjectKey
 from lattice.machinery.worker import WorkerSettings
 
 logger = logging.getLogger(__name__)
+
+_REMEMBERED_ENDS: Final = 20_000
+"""Uids of objects whose end was seen: some minutes of a busy cluster, about 2 MB. For older ones the API is asked."""
+_LOOK_AGAIN_S: Final = 1.0
+"""While the caches of kinds that users add are being filled."""
 
 
 class GarbageKey(NamedTuple):
@@ -43,13 +55,16 @@ class GarbageCollector:
     def __init__(self, client: Client, informers: Informers) -> None:
         self._client = client
         self._informers: Mapping[type[meta.Object], AnyInformer] = dict(informers.items())
+        self._custom = informers.custom
+        self._ends: OrderedDict[str, None] = OrderedDict()
 
     async def reconcile(self, key: GarbageKey) -> outcome.Result:
         """Delete the object if its owners are gone; let it go if it only waits for us."""
-        kind = scheme.kind_of(key.api_version, key.kind)
-        entry = self._informers[kind].cache.get(key.key) if kind is not None and kind in self._informers else None
-        if kind is None or entry is None:
+        found = self.find(key.api_version, key.kind)
+        entry = found[1].cache.get(key.key) if found is not None else None
+        if found is None or entry is None:
             return outcome.Done()
+        kind = found[0]
         facts: Facts[object] = entry.projection
         if not facts.owners and not facts.deleting:
             return outcome.Done()
@@ -60,7 +75,10 @@ class GarbageCollector:
             dependents=len(dependents),
             blocking_dependents=sum(_blocks(dependent.projection, entry.uid) for _, dependent in dependents),
         )
-        for action in make_plan(observed):
+        actions = make_plan(observed)
+        if any(isinstance(action, OrphanDependents | RemoveFinalizer) for action in actions) and not await self._sees_all_kinds():
+            return outcome.RequeueAfter(_LOOK_AGAIN_S)
+        for action in actions:
             match action:
                 case Delete(foreground):
                     await self._delete(kind, entry, foreground=foreground)
@@ -73,30 +91,62 @@ class GarbageCollector:
                     await self._remove_finalizer(kind, entry, name)
                 case _:
                     assert_never(action)
-        return outcome.Done()
+        unknown = any(state is OwnerState.UNKNOWN for _, state in observed.owners)
+        return outcome.RequeueAfter(_LOOK_AGAIN_S) if unknown and not self._custom.synced else outcome.Done()
+
+    def find(self, api_version: str, kind: str) -> tuple[type[meta.Object], AnyInformer] | None:
+        """Return the kind that a reference names and its informer, ``None`` if nobody watches it."""
+        own = scheme.kind_of(api_version, kind)
+        if own is not None:
+            return (own, self._informers[own]) if own in self._informers else None
+        custom = self._custom.find(api_version, kind)
+        return None if custom is None else (custom.kind, custom.informer)
 
     def dependents(self, uid: str) -> Iterator[tuple[type[meta.Object], Entry[Facts[Any]]]]:
         """Return all objects that name ``uid`` as an owner."""
         for kind, informer in self._informers.items():
             for entry in informer.cache.by_index(INDEX_OWNER, uid):
                 yield kind, entry
+        for custom in self._custom.items():
+            for entry in custom.informer.cache.by_index(INDEX_OWNER, uid):
+                yield custom.kind, entry
+
+    def note(self, old: Entry[Facts[Any]] | None, new: Entry[Facts[Any]] | None) -> None:
+        """Remember the end of an object. A handler of informers."""
+        if new is None and old is not None:
+            self._ends[old.uid] = None
+            if len(self._ends) > _REMEMBERED_ENDS:
+                self._ends.popitem(last=False)
+
+    async def _sees_all_kinds(self) -> bool:
+        """Whether every dependent of every kind would be seen. Reads the definitions live: one may be new."""
+        return self._custom.synced and self._custom.knows_all(await customkinds.list_definitions(self._client))
 
     async def _owner_state(self, owner: Owner, namespace: str) -> OwnerState:
-        kind = scheme.kind_of(owner.api_version, owner.kind)
-        if kind is None:
-            return OwnerState.PRESENT  # a kind that we cannot read: never delete on what we do not know
-        key = ObjectKey(namespace if kind.NAMESPACED else "", owner.name)
-        entry = self._informers[kind].cache.get(key) if kind in self._informers else None
-        if entry is not None and entry.uid == owner.uid:
-            waiting = entry.projection.deleting and names.FINALIZER_FOREGROUND in entry.projection.finalizers
-            return OwnerState.WAITING if waiting and owner.block_deletion else OwnerState.PRESENT
-        if kind.NAMESPACED and not namespace:
-            return OwnerState.PRESENT  # a cluster-scoped object cannot have such an owner; Kubernetes leaves it alone too
-        try:
-            live = await self._client.get(kind, owner.name, namespace if kind.NAMESPACED else None)
-        except errors.NotFoundError:
+        if owner.uid in self._ends:
             return OwnerState.GONE
-        return OwnerState.PRESENT if live.uid == owner.uid else OwnerState.GONE
+        kind = scheme.kind_of(owner.api_version, owner.kind)
+        found = self.find(owner.api_version, owner.kind)
+        if found is not None:
+            kind, informer = found
+            entry = informer.cache.get(ObjectKey(namespace if kind.NAMESPACED else "", owner.name))
+            if entry is not None and entry.uid == owner.uid:
+                waiting = entry.projection.deleting and names.FINALIZER_FOREGROUND in entry.projection.finalizers
+                return OwnerState.WAITING if waiting and owner.block_deletion else OwnerState.PRESENT
+        if kind is None:
+            return OwnerState.UNKNOWN
+        if kind.NAMESPACED and not namespace:
+            return OwnerState.UNKNOWN  # a cluster-scoped object cannot have such an owner; Kubernetes leaves it alone too
+        return await self._live_state(kind, owner, namespace)
+
+    async def _live_state(self, kind: type[meta.Object], owner: Owner, namespace: str) -> OwnerState:
+        path = object_path(kind, owner.name, namespace if kind.NAMESPACED else None)
+        try:
+            live = orjson.loads(await self._client.send("GET", path))
+        except errors.NotFoundError as error:
+            # Without details it is the path that is not served: the kind has just gone, and nothing is said of the object.
+            return OwnerState.GONE if error.details else OwnerState.UNKNOWN
+        return OwnerState.PRESENT if live["metadata"]["uid"] == owner.uid else OwnerState.GONE
 
     async def _delete(self, kind: type[meta.Object], entry: Entry[Any], *, foreground: bool) -> None:
         policy = "Foreground" if foreground else "Background"
@@ -144,15 +194,35 @@ def build(client: Client, informers: Informers, *, clock: Clock, rng: random.Ran
         if entry.projection.owners or entry.projection.deleting:
             yield GarbageKey(kind.group_version(), kind.KIND, entry.key)
         for owner in entry.projection.owners:
-            owner_kind = scheme.kind_of(owner.api_version, owner.kind)
-            if owner_kind is not None:
-                namespace = entry.key.namespace if owner_kind.NAMESPACED else ""
+            found = collector.find(owner.api_version, owner.kind)
+            if found is not None:
+                namespace = entry.key.namespace if found[0].NAMESPACED else ""
                 yield GarbageKey(owner.api_version, owner.kind, ObjectKey(namespace, owner.name))
         for dependent_kind, dependent in collector.dependents(entry.uid):
             yield GarbageKey(dependent_kind.group_version(), dependent_kind.KIND, dependent.key)
 
     def source(kind: type[meta.Object], informer: AnyInformer) -> controller.Source[GarbageKey]:
+        informer.add_handler(collector.note)
         return controller.Source(informer=informer, keys=lambda entry: keys_for(kind, entry), resync=True)
 
-    sources = [source(kind, informer) for kind, informer in informers.items()]
-    return controller.Controller("garbage", collector, sources, clock=clock, rng=rng, settings=WorkerSettings(concurrency=4))
+    garbage = controller.Controller(
+        "garbage",
+        collector,
+        [source(kind, informer) for kind, informer in informers.items()],
+        clock=clock,
+        rng=rng,
+        settings=WorkerSettings(concurrency=4),
+    )
+    custom: dict[customkinds.CustomKind, controller.Source[GarbageKey]] = {}
+
+    def start(kind: customkinds.CustomKind) -> None:
+        custom[kind] = source(kind.kind, kind.informer)
+        garbage.add_source(custom[kind])
+
+    def stop(kind: customkinds.CustomKind) -> None:
+        if (ended := custom.pop(kind, None)) is not None:
+            garbage.remove_source(ended)
+
+    informers.custom.on_start.append(start)
+    informers.custom.on_stop.append(stop)
+    return garbage

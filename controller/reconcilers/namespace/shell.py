@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from controller import contents, customkinds
+from controller.facts import Item
 from controller.informers import Informers
-from controller.reconcilers.namespace.plan import FINALIZER, make_plan, namespaced_kinds
+from controller.reconcilers.namespace.plan import FINALIZER, Plan, Remaining, make_plan, namespaced_kinds
 from lattice.api import conditions, errors, meta, namespace, pod
 from lattice.client.client import Client
 from lattice.machinery import controller, outcome
@@ -15,10 +18,8 @@ from lattice.machinery.clock import Clock
 from lattice.machinery.entry import Entry
 from lattice.machinery.keys import ObjectKey
 
-CONDITION = "NamespaceContentRemaining"
-"""Kubernetes' name for it."""
 _LOOK_AGAIN_S = 1.0
-"""While Pods end. Their going is an event; this is for the other kinds."""
+"""While objects end. The end of a Pod is an event; this is for the other kinds."""
 
 
 class NamespaceReconciler:
@@ -38,35 +39,39 @@ class NamespaceReconciler:
             found = await self._client.get(namespace.Namespace, key.name)
         except errors.NotFoundError:
             return outcome.Done()
-        remaining: dict[type[meta.Object], tuple[meta.Object, ...]] = {}
-        for kind in namespaced_kinds():
-            remaining[kind] = (await self._client.list(kind, key.name)).items
-        plan = make_plan(found, {kind: len(items) for kind, items in remaining.items()})
+        plan = await self._empty(found)
         if plan.finalize:
             await self._finalize(found)
             return outcome.Done()
-        await self._say(found, plan.message)
-        for kind in plan.delete:
-            for item in remaining[kind]:
-                if item.metadata.deletion_timestamp is None:
-                    await self._delete(kind, item)
+        await self._say(found, plan.conditions)
         return outcome.RequeueAfter(_LOOK_AGAIN_S) if plan.delete else outcome.Done()
 
-    async def _delete(self, kind: type[meta.Object], item: meta.Object) -> None:
-        try:
-            await self._client.delete(kind, item.name, item.namespace, uid=item.uid, propagation_policy="Background")
-        except errors.NotFoundError:
-            return
+    async def _empty(self, found: namespace.Namespace) -> Plan:
+        """Delete what is there, and look again at once: most of it is gone by then."""
+        problems: dict[type[meta.Object], str] = {}
+        plan = Plan()
+        for first in (True, False):
+            # Every time: a definition may be new. In a namespace that is going, none of its objects can be.
+            definitions = await customkinds.list_definitions(self._client)
+            custom = [definition.python_type() for definition in definitions if definition.custom and definition.namespaced]
+            found_items = await self._look(found.name, namespaced_kinds(custom))
+            plan = make_plan(found, {kind: _remaining(items, problems.get(kind, "")) for kind, items in found_items.items()})
+            if not plan.delete or not first:
+                break
+            for kind in plan.delete:
+                problems[kind] = await contents.delete_items(self._client, kind, found_items[kind])
+        return plan
 
-    async def _say(self, found: namespace.Namespace, message: str) -> None:
+    async def _look(self, name: str, kinds: Iterable[type[meta.Object]]) -> Mapping[type[meta.Object], tuple[Item, ...]]:
+        return {kind: await contents.list_items(self._client, kind, name) or () for kind in kinds}
+
+    async def _say(self, found: namespace.Namespace, wanted: Iterable[meta.Condition]) -> None:
         """Show what the deletion waits for, if that has changed."""
-        if not message:
+        present = found.status.conditions
+        merged = conditions.merge_conditions(present, wanted, self._clock.now())
+        if conditions.same_conditions(merged, present):
             return
-        condition = meta.Condition(type=CONDITION, status="True", reason="SomeResourcesRemain", message=message)
-        wanted = conditions.set_condition(found.status.conditions, condition, self._clock.now())
-        if conditions.same_conditions(wanted, found.status.conditions):
-            return
-        change = {"metadata": {"uid": found.uid}, "status": {"conditions": [c.to_dict() for c in wanted]}}
+        change = {"metadata": {"uid": found.uid}, "status": {"conditions": [c.to_dict() for c in merged]}}
         try:
             await self._client.patch(namespace.Namespace, found.name, None, change, subresource="status")
         except errors.NotFoundError:
@@ -79,6 +84,13 @@ class NamespaceReconciler:
             await self._client.send("PUT", f"/api/v1/namespaces/{found.name}/finalize", body=body)
         except errors.NotFoundError:
             return
+
+
+def _remaining(items: tuple[Item, ...], problem: str) -> Remaining:
+    finalizers: Counter[str] = Counter()
+    for item in items:
+        finalizers.update(item.finalizers)
+    return Remaining(len(items), finalizers, problem)
 
 
 def build(client: Client, informers: Informers, *, clock: Clock, rng: random.Random) -> controller.Controller[ObjectKey]:

@@ -16,7 +16,8 @@ from dataclasses import replace
 from typing import Any, assert_never
 
 from controller import recording
-from controller.informers import INDEX_OWNER, INDEX_PASSWORD_SECRET, INDEX_WORKLOAD, Informers
+from controller.facts import INDEX_OWNER
+from controller.informers import INDEX_PASSWORD_SECRET, INDEX_WORKLOAD, Informers
 from controller.reconcilers.workload import naming
 from controller.reconcilers.workload.model import (
     Action,

@@ -216,7 +216,7 @@ async def test_namespace_is_emptied_and_goes(cluster: World) -> None:
 
         async def waits() -> bool:
             found = await cluster.client.get(namespace.Namespace, "team")
-            assert "1 pods" in str(found.status.conditions), found.status
+            assert "pods. has 1 resource instances" in str(found.status.conditions), found.status
             return True
 
         await eventually(waits, what="the namespace to say what it waits for")
