@@ -11,7 +11,7 @@ from controller.apiserver.desired import DesiredView
 from controller.apiserver.negotiation import PROTOBUF, Form, finish, negotiate
 from controller.apiserver.reading import Reader, list_body, parse_position
 from controller.apiserver.registry import Registry
-from controller.apiserver.request import ApiRequest, ApiResponse, ApiStream, RequestInfo, User, path_not_found
+from controller.apiserver.request import JSON, ApiRequest, ApiResponse, ApiStream, RequestInfo, User, path_not_found
 from controller.apiserver.resources import Resource
 from controller.apiserver.watching import WatchStarter
 from controller.apiserver.writehandlers import WriteHandlers
@@ -40,14 +40,16 @@ class ObjectHandlers:
             return answer
         if resource.deprecation:
             answer.warnings.append(resource.deprecation)
-        if form.encoding == "protobuf" and (encoded := protobuf.encode(orjson.loads(answer.body))) is not None:
-            answer.body, answer.content_type = encoded, PROTOBUF
+        if form.encoding == "protobuf" and answer.content_type == JSON:
+            encoded = protobuf.encode(orjson.loads(answer.body))
+            if encoded is not None:
+                answer.body, answer.content_type = encoded, PROTOBUF
         return answer if form.plain else finish(answer, form)
 
     async def _handle(self, request: ApiRequest, info: RequestInfo, resource: Resource, user: User, form: Form) -> ApiResponse | ApiStream:
         if info.subresource:
             return await self._subresource(request, info, resource, user)
-        if resource.namespaced and not info.namespace and (info.name or info.verb == "create"):
+        if resource.namespaced and not info.namespace and (info.name or info.verb not in {"list", "watch"}):
             return path_not_found()
         if not resource.namespaced and info.namespace and resource.plural != "namespaces":
             return path_not_found()

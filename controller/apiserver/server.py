@@ -11,8 +11,6 @@ import logging
 import random
 from collections.abc import Mapping
 
-import orjson
-
 from controller.apiserver import admission, authz, backup, bootstrap, definitions, discovery, health, naming, protobuf, reviews
 from controller.apiserver.authn import TokenAuthenticator
 from controller.apiserver.deletion import Deleter
@@ -45,6 +43,9 @@ from lattice.machinery.tasks import TaskOwner
 __all__ = ["ApiServer"]
 
 logger = logging.getLogger(__name__)
+
+_ORJSON_DEPTH = "Recursion limit reached"
+"""What orjson says of a value it will not write; the error is a plain TypeError, as many a defect is."""
 
 
 class ApiServer:
@@ -154,9 +155,9 @@ class ApiServer:
             return self._refusal(request, error)
         except base.StoreError as error:
             return self._refusal(request, _store_error(error))
-        except (RecursionError, orjson.JSONEncodeError):
-            return self._refusal(request, errors.BadRequestError("the body is nested too deeply to be an object of any kind"))
-        except Exception:
+        except Exception as error:
+            if isinstance(error, RecursionError) or str(error) == _ORJSON_DEPTH:
+                return self._refusal(request, errors.BadRequestError("the body is nested too deeply to be an object of any kind"))
             # The last line of defence: a defect answers one request with 500 and stops nothing.
             logger.exception("request failed", extra={"method": request.method, "path": request.path[:256]})
             return error_response(
