@@ -23,13 +23,11 @@ _STORED: Final = {SECONDS: re.compile(r".{10}T.{8}Z", re.ASCII), MICROSECONDS: r
 
 def normalise_time(text: str, precision: str) -> str:
     """Return a time in UTC, cut to ``precision``; text that is no RFC 3339 time as it is."""
-    if _RFC_3339.fullmatch(text) is None:
+    if _STORED[precision].fullmatch(text) or _RFC_3339.fullmatch(text) is None:
         return text
     try:
         moment = datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError):
-        return text
-    if _STORED[precision].fullmatch(text):
         return text
     return moment.isoformat(timespec=precision).replace("+00:00", "Z")
 

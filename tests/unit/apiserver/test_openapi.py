@@ -11,10 +11,11 @@ import pytest
 import yaml
 
 from controller.apiserver import definitions
-from controller.apiserver.openapi import document
+from controller.apiserver.openapi import components, document
 from controller.apiserver.openapi.service import OpenApi
 from controller.apiserver.request import ApiRequest
 from controller.apiserver.resources import Resource, ResourceTable, build_table
+from lattice.api import schema
 from lattice.testing.clock import FakeClock
 
 DATA = Path(__file__).parents[2] / "data" / "openapi"
@@ -123,6 +124,15 @@ def test_built_in_kinds_refer_to_their_types():
     assert limits["additionalProperties"]["$ref"].endswith("resource.Quantity")
     versions = schemas["io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"]["x-kubernetes-group-version-kind"]
     assert {"group": "storage.k8s.io", "version": "v1", "kind": "DeleteOptions"} in versions
+
+
+def test_the_published_metadata_is_the_one_that_is_checked():
+    published = components.shared()["schemas"]["io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"]["properties"]
+    checked = schema.object_meta_schema()["properties"]
+    assert published.keys() == checked.keys()
+    markers = ("x-kubernetes-list-type", "x-kubernetes-list-map-keys", "x-kubernetes-patch-strategy", "x-kubernetes-patch-merge-key")
+    for name in published:
+        assert [published[name].get(marker) for marker in markers] == [checked[name].get(marker) for marker in markers], name
 
 
 def test_a_review_can_only_be_created():
