@@ -17,7 +17,7 @@ from typing import Any, Final
 from aiohttp import http_exceptions, web
 from multidict import CIMultiDict
 
-from controller.apiserver import compression
+from controller.apiserver import compression, websocket
 from controller.apiserver.limits import Connections, Limits, Work, fitted
 from controller.apiserver.request import ANONYMOUS, ApiRequest, ApiResponse, ApiStream, error_response
 from controller.apiserver.server import ApiServer
@@ -124,10 +124,13 @@ class HttpServer:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         stream: ApiStream
+        headers = {name.lower(): value for name, value in request.headers.items()}
         try:
             self.work.begin()
             try:
-                answer = await self._answer(request)
+                if websocket.is_upgrade(headers):
+                    headers = websocket.with_token(headers)
+                answer = await self._answer(request, headers)
                 if isinstance(answer, ApiResponse):
                     return await self._whole(request, answer)
                 stream = answer
@@ -142,12 +145,13 @@ class HttpServer:
                 response.force_close()
             return response
         try:
+            if websocket.is_upgrade(headers):
+                return await websocket.serve(request, stream, headers)
             return await self._stream(request, stream)
         finally:
             stream.close()
 
-    async def _answer(self, request: web.BaseRequest) -> ApiResponse | ApiStream:
-        headers = {name.lower(): value for name, value in request.headers.items()}
+    async def _answer(self, request: web.BaseRequest, headers: dict[str, str]) -> ApiResponse | ApiStream:
         if "impersonate-group" in headers:  # the one header that comes several times
             headers["impersonate-group"] = ",".join(request.headers.getall("Impersonate-Group"))
         asked = ApiRequest(request.method, request.rel_url.raw_path, dict(request.query), headers)
