@@ -177,7 +177,9 @@ def test_rights_are_reviewed(plane: ControlPlane, api: client.ApiClient) -> None
         with pytest.raises(ApiException) as forbidden:
             client.CoreV1Api(alice).list_namespaced_config_map(NS)
         assert forbidden.value.status == 403
-        assert 'User "alice" cannot list resource "configmaps" in API group "" in the namespace "default"' in forbidden.value.body
+        assert (
+            'User "alice" cannot list resource "configmaps" in API group "" in the namespace "default"' in status_of(forbidden)["message"]
+        )
 
 
 def test_the_dynamic_client_applies_and_conflicts(dyn: dynamic.DynamicClient, name: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 
+import httpx2
 import pytest
 from lightkube import ApiError, AsyncClient, Client, KubeConfig
 from lightkube.generic_resource import create_namespaced_resource, create_resources_from_crd
@@ -121,7 +122,7 @@ async def test_a_kind_of_the_users_own(api: Client, name: str) -> None:
     def gone() -> bool:
         try:
             api.get(specimens, name)
-        except ApiError as error:
+        except httpx2.HTTPStatusError as error:  # the path is unknown then, which is no Status and so no ApiError
             return error.response.status_code == 404
         return False
 
