@@ -173,6 +173,10 @@ class Reflector(Generic[P]):
             except errors.GoneError:
                 self._resource_version = ""
                 logger.info("watch is too old for the server, listing again", extra={"kind": self.name})
+            except errors.NotFoundError:
+                # A kind that users add comes and goes; whoever runs us will hear of it and stop us.
+                self.counters["failures"] += 1
+                logger.info("the server does not serve this kind now, retrying", extra={"kind": self.name})
             except MalformedObjectError:
                 # The stream cannot be trusted to be where we think it is.
                 self._resource_version = ""

@@ -1,4 +1,8 @@
-"""Empties CustomResourceDefinitions that are being deleted, then lets them go. Everything is read live, as for namespaces."""
+"""Empties CustomResourceDefinitions that are being deleted, then lets them go. Everything is read live, as for namespaces.
+
+The definition stays until the kind's informer, too, has seen the end of every object: by these ends the garbage collector knows that what
+they owned may go, and after the definition nobody could be asked any more.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,8 @@ from lattice.machinery.clock import Clock
 from lattice.machinery.keys import ObjectKey
 
 _LOOK_AGAIN_S = 1.0
+_SOON_S = 0.1
+"""While the informer catches up."""
 
 
 class DefinitionReconciler:
@@ -28,6 +34,7 @@ class DefinitionReconciler:
         self._client = client
         self._clock = clock
         self._definitions = informers.of(CustomResourceDefinition).cache
+        self._custom = informers.custom
 
     async def reconcile(self, key: ObjectKey) -> outcome.Result:
         """Delete the objects of a definition that is being deleted."""
@@ -37,6 +44,8 @@ class DefinitionReconciler:
         try:
             document = orjson.loads(await self._client.send("GET", object_path(CustomResourceDefinition, key.name)))
             definition = parse_definition(document)
+            if not self._is_watched(definition):
+                return outcome.RequeueAfter(_SOON_S)
             plan = await self._plan(definition)
             if plan.condition is not None:
                 document = await self._say(document, plan.condition)
@@ -47,10 +56,23 @@ class DefinitionReconciler:
                 if plan.condition is not None:
                     document = await self._say(document, plan.condition)
             if plan.finalize:
+                if not self._has_seen_all_ends(definition):
+                    return outcome.RequeueAfter(_SOON_S)
                 await self._finalize(document)
         except errors.NotFoundError:
             return outcome.Done()
         return outcome.RequeueAfter(_LOOK_AGAIN_S) if plan.waits else outcome.Done()
+
+    def _is_watched(self, definition: Definition) -> bool:
+        """Whether the informer of the kind will see the ends of its objects. A kind that is not served has none."""
+        if not definition.custom:
+            return True
+        found = self._custom.find(definition.api_versions[0], definition.kind)
+        return found is not None and found.informer.has_synced
+
+    def _has_seen_all_ends(self, definition: Definition) -> bool:
+        found = self._custom.find(definition.api_versions[0], definition.kind) if definition.custom else None
+        return found is None or not len(found.informer.cache)
 
     async def _plan(self, definition: Definition, problem: str = "") -> Plan:
         items = await contents.list_items(self._client, definition.python_type()) if definition.versions else None
