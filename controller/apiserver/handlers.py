@@ -8,11 +8,12 @@ from controller.apiserver import protobuf, selection, views
 from controller.apiserver.compiled import codec_of
 from controller.apiserver.deletion import Deleter, parse_delete_options
 from controller.apiserver.desired import DesiredView
-from controller.apiserver.negotiation import PROTOBUF, Form, finish, negotiate
-from controller.apiserver.reading import Reader, list_body, parse_position
+from controller.apiserver.negotiation import PROTOBUF, finish, negotiate
+from controller.apiserver.reading import Page, Reader, list_body, parse_position
 from controller.apiserver.registry import Registry
 from controller.apiserver.request import JSON, ApiRequest, ApiResponse, ApiStream, RequestInfo, User, path_not_found
 from controller.apiserver.resources import Resource
+from controller.apiserver.views import View
 from controller.apiserver.watching import WatchStarter
 from controller.apiserver.writehandlers import WriteHandlers
 from lattice.api import errors
@@ -35,9 +36,13 @@ class ObjectHandlers:
         """Answer one request about ``resource``, in the form that it accepts."""
         watched = info.verb == "watch"
         form = negotiate(request, stream=watched, protobuf=not resource.custom)
-        answer = await self._handle(request, info, resource, user, form)
+        listed = info.verb in {"list", "deletecollection"}
+        view = views.choose(form, resource, request.query, self._registry.clock.now, listed=listed, watched=watched)
+        answer = await self._handle(request, info, resource, user, view)
         if isinstance(answer, ApiStream):
             return answer
+        if view is not None and not listed and answer.content_type == JSON:
+            answer.body = views.shown(view, resource, answer.body)
         if resource.deprecation:
             answer.warnings.append(resource.deprecation)
         if form.encoding == "protobuf" and answer.content_type == JSON:
@@ -46,7 +51,9 @@ class ObjectHandlers:
                 answer.body, answer.content_type = encoded, PROTOBUF
         return answer if form.plain else finish(answer, form)
 
-    async def _handle(self, request: ApiRequest, info: RequestInfo, resource: Resource, user: User, form: Form) -> ApiResponse | ApiStream:
+    async def _handle(
+        self, request: ApiRequest, info: RequestInfo, resource: Resource, user: User, view: View | None
+    ) -> ApiResponse | ApiStream:
         if info.subresource:
             return await self._subresource(request, info, resource, user)
         if resource.namespaced and not info.namespace and (info.name or info.verb not in {"list", "watch"}):
@@ -61,13 +68,11 @@ class ObjectHandlers:
             case "get":
                 version = request.query.get("resourceVersion", "")
                 revision = parse_position(version) if version else None
-                view = views.choose(form, resource, request.query, self._registry.clock.now)
-                raw = await self._registry.get(resource, _namespace(info, resource), info.name, revision=revision)
-                return ApiResponse(200, raw if view is None else view.object(raw))
+                return ApiResponse(200, await self._registry.get(resource, _namespace(info, resource), info.name, revision=revision))
             case "list":
-                return await self._list(request, info, resource, form)
+                return await self._list(request, info, resource, view)
             case "watch":
-                return await self._watch(request, info, resource, form)
+                return await self._watch(request, info, resource, view)
             case "create":
                 return await self._writes.create(request, info, resource, user)
             case "update" | "patch":
@@ -76,20 +81,14 @@ class ObjectHandlers:
                 options_ = parse_delete_options(request, user)
                 return ApiResponse(200, await self._deleter.delete(resource, _namespace(info, resource), info.name, options_))
             case _:
-                return await self._delete_collection(request, info, resource, user)
+                return await self._delete_collection(request, info, resource, user, view)
 
-    async def _list(self, request: ApiRequest, info: RequestInfo, resource: Resource, form: Form) -> ApiResponse:
+    async def _list(self, request: ApiRequest, info: RequestInfo, resource: Resource, view: View | None) -> ApiResponse:
         chosen = selection.parse_selection(resource, _namespace(info, resource), request.query)
-        view = views.choose(form, resource, request.query, self._registry.clock.now, listed=True)
-        entries, metadata = await self._reader.list(resource, chosen, request.query)
-        if view is not None:
-            convert = codec_of(resource).view
-            return ApiResponse(200, view.collection((convert(entry.raw) for entry in entries), metadata))
-        return ApiResponse(200, list_body(resource, entries, metadata))
+        return _listed(resource, await self._reader.list(resource, chosen, request.query), view)
 
-    async def _watch(self, request: ApiRequest, info: RequestInfo, resource: Resource, form: Form) -> ApiStream:
+    async def _watch(self, request: ApiRequest, info: RequestInfo, resource: Resource, view: View | None) -> ApiStream:
         chosen = selection.parse_selection(resource, _namespace(info, resource), request.query, name=info.name)
-        view = views.choose(form, resource, request.query, self._registry.clock.now, watched=True)
         stream = await self._watches.open(resource, chosen, request.query)
         if resource.converted:
             stream.batches = codec_of(resource).view_lines(stream.batches)
@@ -97,16 +96,18 @@ class ObjectHandlers:
             stream.batches = views.convert(stream.batches, view)
         return stream
 
-    async def _delete_collection(self, request: ApiRequest, info: RequestInfo, resource: Resource, user: User) -> ApiResponse:
+    async def _delete_collection(
+        self, request: ApiRequest, info: RequestInfo, resource: Resource, user: User, view: View | None
+    ) -> ApiResponse:
         options = parse_delete_options(request, user)
         chosen = selection.parse_selection(resource, _namespace(info, resource), request.query)
-        entries, metadata = await self._reader.list(resource, chosen, {})
-        for entry in entries:
+        page = await self._reader.list(resource, chosen, {})
+        for entry in page.entries:
             try:
                 await self._deleter.delete(resource, entry.namespace, entry.name, options)
             except errors.NotFoundError:
                 continue
-        return ApiResponse(200, list_body(resource, entries, metadata))
+        return _listed(resource, page, view)
 
     async def _subresource(self, request: ApiRequest, info: RequestInfo, resource: Resource, user: User) -> ApiResponse | ApiStream:
         sub = resource.subresources.get(info.subresource)
@@ -127,6 +128,13 @@ class ObjectHandlers:
                 return ApiResponse(200, await self._registry.get(resource, _namespace(info, resource), info.name))
             case _:
                 return await self._writes.write(request, info, resource, user)
+
+
+def _listed(resource: Resource, page: Page, view: View | None) -> ApiResponse:
+    if view is None:
+        return ApiResponse(200, list_body(resource, page.entries, page.metadata))
+    convert = codec_of(resource).view
+    return ApiResponse(200, view.collection((convert(entry.raw) for entry in page.entries), page.metadata))
 
 
 def _namespace(info: RequestInfo, resource: Resource) -> str:

@@ -7,28 +7,20 @@ one row and only the first one says what the columns are.
 from __future__ import annotations
 
 import weakref
-from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import aclosing
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
 import orjson
 
-from controller.apiserver.negotiation import negotiate
 from controller.apiserver.printers import custom, kinds
 from controller.apiserver.printers.base import Object, Printer
-from controller.apiserver.request import ApiRequest
 from controller.apiserver.resources import Resource
 from lattice.api import errors
 
 _GROUP: Final = "meta.k8s.io"
 _INCLUDE: Final = frozenset({"", "Metadata", "Object", "None"})
 _printers: Final[weakref.WeakKeyDictionary[Resource, Printer]] = weakref.WeakKeyDictionary()
-
-
-def wants_table(accept: str) -> bool:
-    """Return whether the first acceptable form is a Table."""
-    return negotiate(ApiRequest("GET", "/", headers={"accept": accept})).target == "Table"
 
 
 def printer_of(resource: Resource) -> Printer:
@@ -73,22 +65,6 @@ class TableMaker:
         """Return the table of a list with that list's metadata."""
         kept = {key: value for key, value in metadata.items() if value != ""}
         return orjson.dumps(self._table([orjson.loads(raw) for raw in objects], kept, self._columns))
-
-    def render(self, objects: Iterable[bytes], metadata: Mapping[str, Any]) -> bytes:
-        """Return the table of some objects."""
-        return self.collection(objects, metadata)
-
-    async def convert(self, batches: AsyncGenerator[list[bytes]]) -> AsyncGenerator[list[bytes]]:
-        """Yield a watch's lines with each object as a table."""
-        first = True
-        async with aclosing(batches):
-            async for lines in batches:
-                for line in lines:
-                    event = orjson.loads(line)
-                    if event["type"] != "ERROR":
-                        line = orjson.dumps({**event, "object": self.event(event["object"], self._now, first=first)}) + b"\n"
-                        first = False
-                    yield [line]
 
     def event(self, obj: Object, now: datetime, *, first: bool) -> dict[str, Any]:
         """Return the table that stands for an object in a watch's event."""

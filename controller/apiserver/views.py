@@ -79,6 +79,12 @@ def _type(resource: Resource, listed: bool) -> str:
     return f"{resource.kind}List" if listed else resource.kind
 
 
+def shown(view: View, resource: Resource, body: bytes) -> bytes:
+    """Return the answer about one object as ``view`` shows it; a Status, or an object of another kind, stays what it is."""
+    obj = orjson.loads(body)
+    return view.object(body) if obj.get("kind") == resource.kind and "metadata" in obj else body
+
+
 async def convert(batches: AsyncGenerator[list[bytes]], view: View) -> AsyncGenerator[list[bytes]]:
     """Yield a watch's lines as ``view`` shows them."""
     async with aclosing(batches):
