@@ -6,7 +6,8 @@ this process is therefore alone; on etcd several may run, each with its own dire
 reconciles.
 
 It ends in the other order: controllers, watches, connections, stores; so nothing is written to a store that is closing. A crash in the
-controllers restarts them with fresh caches; the API goes on meanwhile.
+controllers restarts them with fresh caches; the API goes on meanwhile. ``config.workers`` adds processes that answer requests and do
+nothing else.
 """
 
 from __future__ import annotations
@@ -17,20 +18,20 @@ import random
 import secrets
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from controller import memory
-from controller.apiserver import tls
-from controller.apiserver.authn import load_token_file
-from controller.apiserver.http import HttpServer
 from controller.apiserver.inprocess import InProcessTransport
 from controller.apiserver.request import User
 from controller.apiserver.server import ApiServer
 from controller.controllers import build_controllers
 from controller.datadirectory import DataDirectory
-from controller.settings import TOKENS_FILE, ServerConfig, ensure_tokens, token_of
+from controller.serving import open_api
+from controller.settings import ServerConfig, token_of
 from controller.store import base
 from controller.store.opening import open_stores
+from controller.workers import Workers
 from lattice.api import errors, names
 from lattice.client import kubeconfig
 from lattice.client.client import Client
@@ -67,27 +68,17 @@ async def run_server(
     rng = random.Random(secrets.randbits(64))  # noqa: S311 - jitter and names of events, never secrets
     async with AsyncExitStack() as stack:
         directory = stack.enter_context(DataDirectory(config.data_dir))
-        users = _load_users(config)
-        certificates = tls.ensure_certificates(config.data_dir / "tls", addresses=[config.host, config.advertised_host], clock=clock)
-        stores = await open_stores(config.store, clock)
-        stack.push_async_callback(stores.close)
-        api = ApiServer({"main": stores.main, "ephemeral": stores.ephemeral}, users, clock=clock)
-        server = HttpServer(api)
-        stack.push_async_callback(server.stop)
-        stack.push_async_callback(api.stop)
-        await api.start()
-        try:
-            await server.start(config.host, config.port, certificates.server_context())
-        except OSError as error:
-            raise errors.UsageError(
-                f"cannot listen on {config.host}:{config.port} ({error.strerror or error}); choose another with --listen HOST:PORT"
-            ) from error
-        url = config.url(server.port)
-        _write_kubeconfigs(config, users, url=url, ca_pem=certificates.ca_pem)
-        workers = TaskOwner("control-plane")
-        stack.push_async_callback(workers.stop)
-        term = _Term(api, clock=clock, rng=rng, identity=directory.identity() if config.store.kind == "etcd" else None)
-        workers.spawn(supervise(term.run, name="controllers", clock=clock, backoff=Backoff(_RESTART, rng)), name="controllers")
+        serving = await stack.enter_async_context(open_api(config, clock))
+        url = config.url(serving.port)
+        _write_kubeconfigs(config, serving.users, url=url, ca_pem=serving.ca_pem)
+        if config.workers > 1:
+            workers = Workers(replace(config, port=serving.port), clock=clock, rng=rng)
+            stack.push_async_callback(workers.stop)
+            await workers.start()
+        tasks = TaskOwner("control-plane")
+        stack.push_async_callback(tasks.stop)
+        term = _Term(serving.api, clock=clock, rng=rng, identity=directory.identity() if config.store.kind == "etcd" else None)
+        tasks.spawn(supervise(term.run, name="controllers", clock=clock, backoff=Backoff(_RESTART, rng)), name="controllers")
         await term.wait_started(stop)
         memory.settle()
         if ready is not None and not stop.is_set():
@@ -144,21 +135,6 @@ class _Term:
 def _client(api: ApiServer, role: str) -> Client:
     user = User(f"system:lattice:{role}", groups=(names.GROUP_MASTERS,))
     return Client(InProcessTransport(api, user), field_manager=f"lattice-{role}")
-
-
-def _load_users(config: ServerConfig) -> Mapping[str, User]:
-    if config.token_file is not None:
-        users = load_token_file(config.token_file)
-        for name in config.nodes:
-            if token_of(users, name=f"{names.NODE_USER_PREFIX}{name}") is None:
-                raise errors.UsageError(
-                    f"{config.token_file} has no user for the node {name}; add a line: "
-                    f'TOKEN,{names.NODE_USER_PREFIX}{name},{names.NODE_USER_PREFIX}{name},"{names.GROUP_NODES}"'
-                )
-        return users
-    path = config.data_dir / TOKENS_FILE
-    ensure_tokens(path, config.nodes)
-    return load_token_file(path)
 
 
 def _write_kubeconfigs(config: ServerConfig, users: Mapping[str, User], *, url: str, ca_pem: bytes) -> None:

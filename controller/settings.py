@@ -40,6 +40,13 @@ class ServerConfig:
     """Nodes that get a kubeconfig ``node-<name>.kubeconfig`` in the data directory; with ``token_file``, it has their tokens."""
     kubeconfig_out: Path | None = None
     """Where to write the admin's kubeconfig once the server listens."""
+    workers: int = 1
+    """Processes that answer requests. More than one needs etcd, for the embedded store belongs to one process."""
+
+    @property
+    def share(self) -> bool:
+        """Whether several processes listen at the same address."""
+        return self.workers > 1
 
     @property
     def advertised_host(self) -> str:

@@ -35,6 +35,7 @@ small (a connection never gives the memory of its largest write back), and a rea
 _STALL_S: Final = 60.0
 """How long a reader may take for a slice."""
 _SHUTDOWN_S: Final = 5.0
+_BACKLOG: Final = 1024
 _MAX_HEADER_BYTES: Final = 32 * 1024
 _IDLE_S: Final = 120.0
 """How long a connection may take for the head of its next request. Above the 90 s after which Go's clients close idle ones themselves."""
@@ -102,18 +103,17 @@ class HttpServer:
             max_field_size=_MAX_HEADER_BYTES,
         )
         self._runner = web.ServerRunner(self._server, shutdown_timeout=_SHUTDOWN_S)
-        self._site: web.TCPSite | None = None
         self.port = 0
 
-    async def start(self, host: str, port: int, ssl_context: ssl.SSLContext | None) -> None:
-        """Listen.
+    async def start(self, host: str, port: int, ssl_context: ssl.SSLContext | None, *, share: bool = False) -> None:
+        """Listen. ``share``: other processes of this control plane may listen at the same address.
 
         Raises:
             OSError: the address is taken or not ours.
         """
         await self._runner.setup()
-        self._site = web.TCPSite(self._runner, host, port, ssl_context=ssl_context, backlog=1024)
-        await self._site.start()
+        site = web.TCPSite(self._runner, host, port, ssl_context=ssl_context, backlog=_BACKLOG, reuse_port=share)
+        await site.start()
         self.port = self._runner.addresses[0][1]
         logger.info("listening", extra={"host": host, "port": self.port, "tls": ssl_context is not None})
 

@@ -109,6 +109,8 @@ def default_node_name() -> str:
     "--node", "nodes", multiple=True, metavar="NAME", help="Write DIR/node-NAME.kubeconfig for this node, with its token (several times)."
 )
 @click.option("--kubeconfig-out", type=_FILE, help="Write the admin's kubeconfig here.")
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True,
+              help="Processes that answer requests; more than one needs etcd.")  # fmt: skip
 @store_options
 @click.option("-v", "--verbose", is_flag=True, help="Log more.")
 @click.option("--stop-on-eof", is_flag=True, hidden=True)
@@ -119,6 +121,7 @@ def command(
     token_file: Path | None,
     nodes: tuple[str, ...],
     kubeconfig_out: Path | None,
+    workers: int,
     store_settings: dict[str, Any],
     verbose: bool,
     stop_on_eof: bool,
@@ -127,8 +130,17 @@ def command(
 
     Ready when it prints so, and /readyz answers ok. SIGTERM ends it in order.
     """
+    if workers > 1 and store_settings["store"] != "etcd":
+        raise errors.UsageError(f"--workers {workers} needs --store etcd: the embedded store belongs to one process")
     config = make_config(
-        data_dir.resolve(), listen, store_settings, advertise=advertise, token_file=token_file, nodes=nodes, kubeconfig_out=kubeconfig_out
+        data_dir.resolve(),
+        listen,
+        store_settings,
+        advertise=advertise,
+        token_file=token_file,
+        nodes=nodes,
+        kubeconfig_out=kubeconfig_out,
+        workers=workers,
     )
     logs.configure(verbose=verbose)
     from controller.main import run_server
