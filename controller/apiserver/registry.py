@@ -196,6 +196,8 @@ class Registry:
             errors.ApiError: as the wire describes; ``ConflictError`` with a cause for each field that another manager owns.
         """
         writer = self.writer(resource)
+        if (found := _type_of(body)) != _type_of({"apiVersion": resource.group_version, "kind": resource.kind}):
+            raise errors.BadRequestError(f"invalid object type: {found}")
         text = orjson.dumps(writer.match_request(body, namespace=namespace, name=name))
         for _ in range(_UPDATE_TRIES):
             try:
@@ -334,6 +336,13 @@ def is_finished(resource: Resource, obj: Object) -> bool:
     if resource.native == "Pod":
         return metadata.get("deletionGracePeriodSeconds") == 0 or not (obj.get("spec") or {}).get("nodeName")
     return True
+
+
+def _type_of(body: Mapping[str, Any]) -> str:
+    """Return the type of an object as Kubernetes writes it: ``example.dev/v1, Kind=Specimen``, of the core group ``/v1, Kind=Pod``."""
+    version, kind = body.get("apiVersion"), body.get("kind")
+    group, slash, rest = version.partition("/") if isinstance(version, str) and version.count("/") < 2 else ("", "", "")
+    return f"{group}/{rest}, Kind={kind or ''}" if slash else f"/{group}, Kind={kind or ''}"
 
 
 def _same(new: Object, old: Object) -> bool:

@@ -188,6 +188,19 @@ async def test_what_cannot_be_applied(session, metadata, spec, message):
     assert body["message"].endswith(message)
 
 
+@pytest.mark.parametrize(
+    ("head", "found"),
+    [
+        ({}, "/, Kind="),
+        ({"apiVersion": "v1", "kind": "Specimen"}, "/v1, Kind=Specimen"),
+        ({"apiVersion": f"{GROUP}/v1", "kind": "Other"}, f"{GROUP}/v1, Kind=Other"),
+    ],
+)
+async def test_an_apply_says_what_it_is(session, head, found):
+    status, body = await patch(session, f"{SPECIMENS}/web", {**head, "spec": {"image": "a"}}, fieldManager="one")
+    assert (status, body["message"]) == (400, f"invalid object type: {found}")
+
+
 async def test_a_dry_run_applies_nothing(session):
     head = {"apiVersion": f"{GROUP}/v1", "kind": "Specimen", "metadata": {"name": "web"}, "spec": {"image": "a"}}
     status, body = await patch(session, f"{SPECIMENS}/web", head, fieldManager="one", dryRun="All")
