@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import orjson
@@ -84,8 +84,8 @@ def wants_pretty(request: ApiRequest) -> bool:
     return request.headers.get("user-agent", "").startswith(_PEOPLE)
 
 
-def for_error(request: ApiRequest) -> Form:
-    """Return the form of an error answer: never converted, and JSON where nothing else is agreed on."""
+def for_document(request: ApiRequest) -> Form:
+    """Return the form of an error or of discovery: never converted, and JSON where nothing else is agreed on."""
     try:
         return negotiate(request, transforms=False)
     except errors.NotAcceptableError:
@@ -160,10 +160,8 @@ def finish(response: ApiResponse, form: Form) -> ApiResponse:
     if response.content_type != JSON or (form.encoding != "yaml" and not form.pretty) or not response.body:
         return response
     if form.encoding == "yaml":
-        response.body, response.content_type = to_yaml(response.body), YAML
-    else:
-        response.body = orjson.dumps(orjson.loads(response.body), option=orjson.OPT_INDENT_2)
-    return response
+        return replace(response, body=to_yaml(response.body), content_type=YAML)
+    return replace(response, body=orjson.dumps(orjson.loads(response.body), option=orjson.OPT_INDENT_2))
 
 
 class _Dumper(yaml.SafeDumper):

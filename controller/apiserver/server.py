@@ -17,7 +17,7 @@ from controller.apiserver.deletion import Deleter
 from controller.apiserver.desired import DesiredView
 from controller.apiserver.feed import Feed
 from controller.apiserver.handlers import ObjectHandlers
-from controller.apiserver.negotiation import PROTOBUF, finish, for_error
+from controller.apiserver.negotiation import PROTOBUF, finish, for_document
 from controller.apiserver.openapi.service import OpenApi
 from controller.apiserver.reading import Reader
 from controller.apiserver.registry import Registry
@@ -166,7 +166,7 @@ class ApiServer:
 
     @staticmethod
     def _refusal(request: ApiRequest, error: errors.ApiError) -> ApiResponse:
-        response, form = error_response(error), for_error(request)
+        response, form = error_response(error), for_document(request)
         if form.encoding == "protobuf" and (encoded := protobuf.encode(error.to_status())) is not None:
             response.body, response.content_type = encoded, PROTOBUF
         return finish(response, form)
@@ -183,9 +183,10 @@ class ApiServer:
                 found := health.answer(request, ready=self.ready, synced={name: feed.synced for name, feed in self.feeds.items()})
             ) is not None:
                 return found
-            for published in (self._discovery, self._openapi):
-                if (document := published.answer(request)) is not None:
-                    return document
+            if (found := self._discovery.answer(request)) is not None:
+                return finish(found, for_document(request))
+            if (found := self._openapi.answer(request)) is not None:
+                return found
             if request.path.rstrip("/") == backup.PATH:
                 ephemeral = tuple(r.prefix() for r in self.table.all if r.store == "ephemeral")
                 return await backup.answer(self.stores["main"], self.cluster, self.clock, without=ephemeral)

@@ -52,7 +52,7 @@ def test_nothing_acceptable(accept):
         negotiation.negotiate(ask(accept))
     listed = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
     assert caught.value.message == f"only the following media types are accepted: {listed}"
-    assert negotiation.for_error(ask(accept)) == Form()
+    assert negotiation.for_document(ask(accept)) == Form()
 
 
 def test_a_watch_has_no_yaml():
