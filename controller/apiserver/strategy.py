@@ -11,7 +11,6 @@ import base64
 import binascii
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from controller.apiserver import shaping
@@ -344,20 +343,6 @@ def _check_workload(obj: Object) -> list[Cause]:
     return causes
 
 
-def _default_event(obj: Object) -> None:
-    for field in ("firstTimestamp", "lastTimestamp"):
-        if isinstance(obj.get(field), str):
-            obj[field] = whole_seconds(obj[field])
-
-
-def whole_seconds(text: str) -> str:
-    """Return an RFC 3339 time as Kubernetes stores ``metav1.Time``; text that is no such time is left for the schema to refuse."""
-    try:
-        return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    except ValueError:
-        return text
-
-
 def _check_event(obj: Object) -> list[Cause]:
     involved = (obj.get("involvedObject") or {}).get("namespace", "")
     namespace = obj["metadata"].get("namespace", "")
@@ -375,7 +360,7 @@ _STRATEGIES: Final[Mapping[str, Strategy]] = {
     "PersistentVolumeClaim": Strategy(_default_claim, _prepare_claim, _check_claim, _check_claim_update),
     "PersistentVolume": Strategy(prepare_create=_prepare_volume, check_update=_check_volume_update),
     "Workload": Strategy(check=_check_workload),
-    "Event": Strategy(_default_event, check=_check_event),
+    "Event": Strategy(check=_check_event),
 }
 _PLAIN: Final = Strategy()
 

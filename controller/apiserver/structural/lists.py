@@ -1,6 +1,6 @@
 """Uniqueness in lists: elements of list-type ``set``, keys of list-type ``map``. Checked after defaulting, so defaulted keys count.
 
-Only the parts of a schema that hold such lists are walked; most objects are done in a few lookups.
+Only the parts of a schema that hold such lists are walked; most objects are done in a few lookups. Lists of built-in types are exempt.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ class Lists:
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         kind = schema.get("x-kubernetes-list-type")
-        self._kind = kind if kind in {"set", "map"} else ""
+        # A list with a patch strategy belongs to a built-in type, metadata's included. Kubernetes stores those with duplicates, unless
+        # the kind's own rules refuse them (`strategy.py`): a Pod may name a variable twice, a Node have two addresses of a type.
+        built_in = "x-kubernetes-patch-strategy" in schema
+        self._kind = kind if kind in {"set", "map"} and not built_in else ""
         self._keys = tuple(schema.get("x-kubernetes-list-map-keys") or ())
         children = {name: Lists(child) for name, child in (schema.get("properties") or {}).items()}
         self._fields = {name: child for name, child in children.items() if child.present}

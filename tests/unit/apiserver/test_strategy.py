@@ -108,6 +108,14 @@ def test_event_times_are_stored_in_whole_seconds():
     assert made["firstTimestamp"] == "2026-11-21T08:00:00Z"
 
 
+def test_lists_of_built_in_types_may_have_duplicates_and_those_of_definitions_not():
+    twice = [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]
+    made = create("Pod", pod(env=twice))
+    assert made["spec"]["containers"][0]["env"] == twice
+    with pytest.raises(errors.InvalidError):
+        create("Workload", {"spec": {"image": "x", "env": twice}})
+
+
 def test_status_is_kept_apart():
     old = create("Workload", {"spec": {"image": "x"}, "status": {"phase": "Running"}})
     assert "status" not in old
