@@ -11,12 +11,18 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Final
 
-from controller.apiserver.structural import checking, embedded, fast, lists, normalising
+from controller.apiserver import shaping
+from controller.apiserver.structural import checking, embedded, fast, lists, normalising, rules
 from controller.apiserver.structural.complaints import Complainer
 from controller.apiserver.structural.correlation import Old
 from lattice.api.errors import Cause
 
 _STATUS: Final = "status"
+_NOT_CHECKED: Final = shaping.invalid(
+    "<nil>",
+    None,
+    "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation",
+)
 
 
 class Structural:
@@ -26,7 +32,8 @@ class Structural:
         schema: the full structural schema of the object, ``metadata`` included. It is kept and must not be changed.
 
     Raises:
-        ValueError: it is nested too deeply, or is no schema. A definition that passed ``check_definition`` never raises.
+        ValueError: it is nested too deeply, is no schema, or one of its rules is no CEL. A definition that passed
+            ``check_definition`` never raises.
     """
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
@@ -35,6 +42,7 @@ class Structural:
         self._fast = fast.FastCheck(schema)
         self._lists = lists.Lists(schema)
         self._embedded = embedded.Embedded(schema)
+        self._rules = rules.Rules(schema, root=True)
 
     @cached_property
     def _fast_status(self) -> fast.FastCheck:
@@ -66,6 +74,8 @@ class Structural:
             causes += self._embedded.check(obj)
         if self._lists.present and (found := self._lists.check(obj)) and not (old is not None and self._lists.check(old)):
             causes += found
+        if self._rules.present:
+            causes += [_NOT_CHECKED] if any(cause.reason in rules.BLOCKING for cause in causes) else self._rules.check(obj, old)
         return causes
 
     def _check_schema(self, obj: Mapping[str, Any], old: Mapping[str, Any] | None, subresource: str) -> list[Cause]:
