@@ -45,7 +45,7 @@ class ObjectHandlers:
             answer.body = views.shown(view, resource, answer.body)
         if resource.deprecation:
             answer.warnings.append(resource.deprecation)
-        if form.encoding == "protobuf" and answer.content_type == JSON:
+        if form.encoding == "protobuf" and answer.content_type == JSON and len(answer.body) <= protobuf.MAX_JSON_BYTES:
             encoded = protobuf.encode(orjson.loads(answer.body))
             if encoded is not None:
                 answer.body, answer.content_type = encoded, PROTOBUF

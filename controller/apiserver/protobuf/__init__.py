@@ -12,6 +12,6 @@ that a zero value is written and an absent pointer is not, by which our bytes eq
 two-byte messages may become in memory. The tests hold it against the library.
 """
 
-from controller.apiserver.protobuf.codec import MEDIA_TYPE, decode, encode
+from controller.apiserver.protobuf.codec import MAX_JSON_BYTES, MEDIA_TYPE, decode, encode
 
-__all__ = ["MEDIA_TYPE", "decode", "encode"]
+__all__ = ["MAX_JSON_BYTES", "MEDIA_TYPE", "decode", "encode"]
