@@ -33,6 +33,7 @@ class Codec:
         self._stored_prefix = orjson.dumps({**self._stored_head, "metadata": {}})[:-2]
         self._prefix = orjson.dumps({**self._head, "metadata": {}})[:-2]
         self._cut = len(self._stored_prefix)
+        self._head_size = len(orjson.dumps(self._head))
 
     def encode(self, obj: dict[str, Any]) -> bytes:
         """Return the stored form of ``obj``, which must have metadata with a name."""
@@ -74,6 +75,10 @@ class Codec:
         if self._normalise is not None:
             self._normalise(obj)
         return orjson.dumps(obj)
+
+    def without_head(self, raw: bytes) -> bytes:
+        """Return an object in the served form without its apiVersion and kind."""
+        return b"{" + raw[self._head_size :] if raw.startswith(self._prefix) else raw
 
     async def view_lines(self, batches: AsyncGenerator[list[bytes]]) -> AsyncGenerator[list[bytes]]:
         """Yield a watch's lines with each object in this version."""

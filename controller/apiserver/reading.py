@@ -273,11 +273,12 @@ def check_watch(query: Mapping[str, str]) -> None:
 
 
 def list_body(resource: Resource, entries: Sequence[Entry], metadata: Mapping[str, Any]) -> bytes:
-    """Return a list made of the entries' bytes."""
+    """Return a list made of the entries' bytes. As in Kubernetes, items of built-in kinds leave apiVersion and kind to the list."""
     head = {"kind": resource.list_kind, "apiVersion": resource.group_version}
     data = dict(metadata)
     if resource.custom:
         data.setdefault("continue", "")
-    raws = (entry.raw for entry in entries)
-    items = b",".join(raws if not resource.converted else map(codec_of(resource).view, raws))
+    codec = codec_of(resource)
+    item = codec.view if resource.custom else codec.without_head
+    items = b",".join([item(entry.raw) for entry in entries])
     return b'%b,"metadata":%b,"items":[%b]}' % (orjson.dumps(head)[:-1], orjson.dumps(data), items)
