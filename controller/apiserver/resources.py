@@ -183,6 +183,7 @@ _EXTRAS: Final[dict[str, dict[str, Any]]] = {
     "Secret": {"selectable": {"type": ("type",)}},
     "ConfigMap": {"short_names": ("cm",)},
     "Event": {"short_names": ("ev",), "store": "ephemeral", "ttl_s": event.EVENT_TTL_S, "selectable": _EVENT_FIELDS},
+    "ServiceAccount": {"short_names": ("sa",)},
     "PersistentVolumeClaim": {"short_names": ("pvc",), "subresources": _subresources()},
     "PersistentVolume": {"short_names": ("pv",), "subresources": _subresources()},
     "StorageClass": {"short_names": ("sc",), "verbs": READ_ONLY},
