@@ -19,6 +19,7 @@ two; WEBHOOK_GIVE_UP_S (86400), the age at which a change is dropped with a Warn
 
 import asyncio
 import itertools
+import logging
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -49,6 +50,7 @@ async def configure(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) 
     settings.persistence.progress_storage = kopf.StatusProgressStorage()
     settings.persistence.diffbase_storage = kopf.StatusDiffBaseStorage()
     settings.networking.error_backoffs = [0.5, 1, 2, 4, 8, 15, 15, 15]
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # else a line for each request of kr8s
     memo.session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S))
 
 

@@ -20,6 +20,7 @@ from lattice.testing.stories import load_workload, wait_gone, wait_phase
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 EXAMPLE = EXAMPLES / "04-kopf-integration"
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+WORKLOADS = "/apis/lattice.dev/v1/namespaces/default/workloads"
 LOGS = "/apis/webhooks.example.dev/v1/namespaces/default/phaselogs"
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -117,7 +118,7 @@ async def operator(plane: ControlPlane, client: Client, webhook: Webhook, tmp_pa
 
 @pytest.fixture
 def workloads(client: Client) -> Collection:
-    return Collection(client, "/apis/lattice.dev/v1/namespaces/default/workloads")
+    return Collection(client, WORKLOADS)
 
 
 def workload(name: str, replicas: int = 1) -> dict[str, Any]:
@@ -152,6 +153,8 @@ async def test_the_way_to_running_and_back_is_posted(make_cluster: Any, webhook:
     cluster = await make_cluster()
     await install(cluster.client)
     async with running(cluster, webhook, tmp_path):
+        await Collection(cluster.client, WORKLOADS).create(workload("first", replicas=0))
+        await webhook.wait("first", (None, "Stopped"))  # it watches now
         manifest = load_workload(EXAMPLES / "03-image" / "workload.yaml")
         await cluster.client.create(manifest)
         await wait_phase(cluster.client, "web")
