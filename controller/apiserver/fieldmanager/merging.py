@@ -169,6 +169,22 @@ def with_parents(node: Node, fields: FieldSet) -> FieldSet:
     return result
 
 
+def collapsed(node: Node, fields: FieldSet) -> FieldSet:
+    """Return the set with what lies below atomic values pulled up to them: their schema was granular when it was recorded."""
+    result: FieldSet | None = None
+    for step, below in fields.items():
+        if not below:
+            continue
+        child = node.field(step[2:])[1] if step[0] == "f" else node.items
+        if child is None:
+            continue
+        settled = {} if child.leaf else collapsed(child, below)
+        if settled is not below:
+            result = dict(fields) if result is None else result
+            result[step] = settled
+    return fields if result is None else result
+
+
 def set_of(node: Node, value: Any) -> FieldSet:
     """Return the set of a whole object, as an applier of it would own it."""
     return comparing.fields_of(node, value) or {}

@@ -180,16 +180,21 @@ class FieldManager:
         if sent is not None and sent is not stored and sent != stored:
             if sent in ([], [{}]):
                 return {}
-            try:
-                table = entries.decode(sent, stored=stored or (), versions=self._versions)
-            except entries.EntriesError:
-                table = {}
+            table = self._decoded(sent, stored or ())
             if table:
                 return table
+        return self._decoded(stored, stored) if stored else {}
+
+    def _decoded(self, wire: Any, stored: Any) -> Entries:
         try:
-            return entries.decode(stored, stored=stored, versions=self._versions) if stored else {}
+            table = entries.decode(wire, stored=stored, versions=self._versions)
         except entries.EntriesError:
             return {}
+        for ident, entry in table.items():
+            fields = merging.collapsed(self._root, entry.fields)
+            if fields is not entry.fields:
+                table[ident] = replace(entry, fields=fields)
+        return table
 
     def _compare(self, live: Object | None, new: Object, subresource: str) -> tuple[FieldSet, FieldSet]:
         blank = blanks.blank_of(new)

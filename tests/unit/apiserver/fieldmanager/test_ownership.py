@@ -226,6 +226,19 @@ class TestApply:
         after = apply(live, make({"image": "a", "replicas": 1}))
         assert [(entry["apiVersion"], entry["manager"]) for entry in after["metadata"]["managedFields"]] == [(VERSION, "one")]
 
+    def test_a_schema_that_became_atomic_makes_owners_of_parts_owners_of_the_whole(self) -> None:
+        granular = make_object(
+            **SCHEMA["properties"] | {"spec": make_object(**SPEC["properties"] | {"selector": make_object(a=STRING, b=STRING)})}
+        )
+        live = FieldManager(granular, group_version=VERSION).apply(
+            None, make({"selector": {"a": "1"}}), manager="one", force=False, now=NOW
+        )
+        with pytest.raises(errors.ConflictError, match=r"\.spec\.selector"):
+            apply(live, make({"selector": {"b": "2"}}), "two")
+        after = apply(live, make({"selector": {"b": "2"}}), "two", force=True)
+        assert after["spec"]["selector"] == {"b": "2"}
+        assert fields_of(after, "one", "Apply") is None
+
     def test_what_was_there_before_the_first_apply_has_an_owner(self) -> None:
         live = make({"image": "a"}, status={"phase": "x"}, uid="u")
         after = apply(live, make({"image": "a", "replicas": 1}))
