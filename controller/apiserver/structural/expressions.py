@@ -7,25 +7,12 @@ side effects and stops after 10,000 loop iterations, cel-cpp's own limit; how mu
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache
 from typing import Any, Final
-
-from cel_expr_python import cel
-from cel_expr_python.ext import ext_bindings, ext_math, ext_optional, ext_strings
 
 from controller.apiserver.structural import celfunctions
 from controller.apiserver.structural.celfunctions import Kind
 
-_TYPES: Final[Mapping[Kind, cel.Type]] = {
-    "any": cel.Type.DYN,
-    "bool": cel.Type.BOOL,
-    "int": cel.Type.INT,
-    "double": cel.Type.DOUBLE,
-    "string": cel.Type.STRING,
-    "list": cel.Type.List(cel.Type.DYN),
-    "map": cel.Type.Map(cel.Type.STRING, cel.Type.DYN),
-}
 _OLD_ITEMS: Final = "kubernetes_old_self"
 _OPTIONAL_OLD: Final = f"cel.bind(oldSelf, {_OLD_ITEMS}.size() == 0 ? optional.none() : optional.of({_OLD_ITEMS}[0]),\n%s\n)"
 _LITERAL: Final = re.compile(r"'''.*?'''|\"\"\".*?\"\"\"|'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|//[^\n]*", re.DOTALL)
@@ -102,13 +89,13 @@ class Expression:
             raise EvaluationError(_readable(str(error))) from error
 
 
-def _compile(text: str, kind: Kind) -> cel.Expression:
+def _compile(text: str, kind: Kind) -> Any:
     environment = _environment(kind)
     try:
         return environment.compile(text)
     except (RuntimeError, ValueError, UnicodeError) as error:
-        text = re.sub(r" \[[A-Z_]+\]$|^[A-Z_]+: ", "", str(error)).replace(" (in container '')", "")
-        raise CompileError(f"compilation failed: {text}") from error
+        found = re.sub(r" \[[A-Z_]+\]$|^[A-Z_]+: ", "", str(error)).replace(" (in container '')", "")
+        raise CompileError(f"compilation failed: {found}") from error
 
 
 def _readable(text: str) -> str:
@@ -119,21 +106,28 @@ def _readable(text: str) -> str:
     return text
 
 
-@lru_cache(maxsize=len(_TYPES))
-def _environment(kind: Kind) -> cel.Env:
-    type_ = _TYPES[kind]
-    declared: dict[str, list[cel.Overload]] = {}
+@cache
+def _environment(kind: Kind) -> Any:
+    # Imported at the first rule: the library takes 20 MB, and many servers have no rule to run.
+    from cel_expr_python import cel
+    from cel_expr_python.ext import ext_bindings, ext_math, ext_optional, ext_strings
+
+    types = {
+        "any": cel.Type.DYN,
+        "bool": cel.Type.BOOL,
+        "int": cel.Type.INT,
+        "double": cel.Type.DOUBLE,
+        "string": cel.Type.STRING,
+        "list": cel.Type.List(cel.Type.DYN),
+        "map": cel.Type.Map(cel.Type.STRING, cel.Type.DYN),
+    }
+    declared: dict[str, list[Any]] = {}
     for function in celfunctions.FUNCTIONS:
-        overload = cel.Overload(
-            function.overload,
-            _TYPES[function.result],
-            [_TYPES[parameter] for parameter in function.parameters],
-            function.member,
-            function.call,
-        )
+        parameters = [types[parameter] for parameter in function.parameters]
+        overload = cel.Overload(function.overload, types[function.result], parameters, function.member, function.call)
         declared.setdefault(function.name, []).append(overload)
     return cel.NewEnv(
-        variables={"self": type_, "oldSelf": type_, _OLD_ITEMS: cel.Type.List(cel.Type.DYN)},
+        variables={"self": types[kind], "oldSelf": types[kind], _OLD_ITEMS: types["list"]},
         extensions=[ext_strings.ExtStrings(), ext_optional.ExtOptional(), ext_math.ExtMath(), ext_bindings.ExtBindings()],
         functions=[cel.FunctionDecl(name, overloads) for name, overloads in declared.items()],
     )

@@ -25,6 +25,19 @@ BLOCKING: Final = frozenset(
 _MAX_MESSAGE_BYTES: Final = 5 * 1024
 
 
+def present(schema: Schema) -> bool:
+    """Return whether any rule stands in a schema; without one, CEL is not even loaded."""
+    if schema.get(RULES):
+        return True
+    children = (
+        *(schema.get("properties") or {}).values(),
+        *(schema.get("allOf") or ()),
+        schema.get("items"),
+        schema.get("additionalProperties"),
+    )
+    return any(isinstance(child, Mapping) and present(child) for child in children)
+
+
 class Rule:
     """One compiled rule. Raises ``expressions.CompileError`` where it is none."""
 

@@ -32,8 +32,8 @@ class Structural:
         schema: the full structural schema of the object, ``metadata`` included. It is kept and must not be changed.
 
     Raises:
-        ValueError: it is nested too deeply, is no schema, or one of its rules is no CEL. A definition that passed
-            ``check_definition`` never raises.
+        ValueError: it is nested too deeply, or is no schema; from ``check``: one of its rules is no CEL. The schema of a definition
+            that passed ``check_definition`` never raises.
     """
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
@@ -42,7 +42,11 @@ class Structural:
         self._fast = fast.FastCheck(schema)
         self._lists = lists.Lists(schema)
         self._embedded = embedded.Embedded(schema)
-        self._rules = rules.Rules(schema, root=True)
+        self._has_rules = rules.present(schema)
+
+    @cached_property
+    def _rules(self) -> rules.Rules:
+        return rules.Rules(self.schema, root=True)
 
     @cached_property
     def _fast_status(self) -> fast.FastCheck:
@@ -74,7 +78,7 @@ class Structural:
             causes += self._embedded.check(obj)
         if self._lists.present and (found := self._lists.check(obj)) and not (old is not None and self._lists.check(old)):
             causes += found
-        if self._rules.present:
+        if self._has_rules:
             causes += [_NOT_CHECKED] if any(cause.reason in rules.BLOCKING for cause in causes) else self._rules.check(obj, old)
         return causes
 
