@@ -110,6 +110,20 @@ async def test_scale_takes_the_replicas_over(session):
     assert [entry.get("time") for entry in body["metadata"]["managedFields"]][1:] == [None]
 
 
+async def test_an_applied_scale_conflicts_with_the_owner_of_the_replicas(session):
+    await apply(session, "web", "one", spec={"image": "a", "replicas": 1})
+    scale = {"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "web"}, "spec": {"replicas": 4}}
+    status, body = await patch(session, f"{SPECIMENS}/web/scale", scale, fieldManager="scaler")
+    assert (status, body["message"]) == (409, 'Apply failed with 1 conflict: conflict with "one": .spec.replicas')
+    status, body = await patch(session, f"{SPECIMENS}/web/scale", scale, fieldManager="scaler", force="true")
+    assert (status, body["kind"], body["spec"]) == (200, "Scale", {"replicas": 4})
+    async with session.get(f"{SPECIMENS}/web") as answer:
+        assert owners(await answer.json()) == {
+            ("one", "Apply", ""): {"f:spec": {"f:image": {}}},
+            ("scaler", "Apply", "scale"): {"f:spec": {"f:replicas": {}}},
+        }
+
+
 async def test_the_way_over_from_client_side_apply(session):
     """The four requests of ``kubectl apply --server-side`` on an object that ``kubectl apply`` made."""
     path = f"{SPECIMENS}/web"
