@@ -1,6 +1,8 @@
 """examples/04-kopf-integration: an operator that posts phase changes, each at least once and in order, whatever is killed or away."""
 
 import contextlib
+import os
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,10 @@ from aiohttp import web
 
 from lattice.client.client import Client
 from lattice.testing.controlplane import ControlPlane
+from lattice.testing.documents import blocks, commands
 from lattice.testing.operators import KopfOperator
 from lattice.testing.polling import eventually
-from lattice.testing.processes import free_port
+from lattice.testing.processes import Process, free_port
 from lattice.testing.rawobjects import Collection
 from lattice.testing.stories import load_workload, wait_gone, wait_phase
 
@@ -168,6 +171,42 @@ async def test_the_way_to_running_and_back_is_posted(make_cluster: Any, webhook:
         assert event["data"]["message"] == "2 of 2 replicas are ready"
         await cluster.client.delete(type(manifest), "web", "default")
         await wait_gone(cluster.client, type(manifest), "web")
+
+
+@pytest.mark.docker
+@pytest.mark.kubectl
+@pytest.mark.slow
+async def test_the_commands_of_its_readme_work(make_cluster: Any, kubectl: str, tmp_path: Path) -> None:
+    cluster = await make_cluster()
+    install_it, receive, operate, story = [commands(block) for block in blocks(EXAMPLE / "README.md", "console")]
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "kubectl").symlink_to(kubectl)
+    env = {"KUBECONFIG": str(cluster.kubeconfig), "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "HOME": str(tmp_path)}
+
+    def terminal(name: str, script: str) -> Process:
+        return Process(["bash", "-euc", f"cd {EXAMPLES.parent}\n{script}"], log=tmp_path / f"{name}.log", env=env)
+
+    async def run(name: str, script: str) -> str:
+        process = terminal(name, script)
+        process.start()
+        await eventually(lambda: not process.running, 90, f"the commands to end: {script}")
+        assert await process.stop() == 0, process.tail()
+        return process.tail(1000)
+
+    await run("install", install_it)
+    receiver, operator = terminal("receiver", f"exec {receive}"), terminal("operator", operate)
+    try:
+        receiver.start()
+        operator.start()
+        await Collection(cluster.client, WORKLOADS).create(workload("first", replicas=0))
+        await eventually(lambda: "default/first: - -> Stopped" in receiver.tail(), 20, "the operator to watch")
+        table = await run("story", story)
+        assert re.search(r"web-\w{8} +web +Stopped +[345]", table), table
+        await eventually(lambda: "default/web: Deploying -> Stopped  Stopped: spec.replicas is 0" in receiver.tail(), 20, "the last change")
+        assert "default/web: Deploying -> Running  Complete: 2 of 2 replicas are ready" in receiver.tail()
+    finally:
+        await operator.stop()
+        await receiver.stop()
 
 
 async def test_it_leaves_no_trace_on_the_workload(
