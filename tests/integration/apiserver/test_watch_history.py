@@ -10,7 +10,6 @@ from pathlib import Path
 
 import orjson
 import pytest
-from controller.store.opening import StoreConfig, open_stores
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +19,7 @@ from controller.apiserver.registry import Registry
 from controller.apiserver.resources import build_table
 from controller.apiserver.watching import WatchStarter
 from controller.store import base
+from controller.store.opening import StoreConfig, open_stores
 from lattice.machinery.clock import SystemClock
 
 TABLE = build_table()
