@@ -35,11 +35,6 @@ def json_text(value: Any) -> str:
     return text
 
 
-def field(name: str) -> str:
-    """Return the step to a field of a map."""
-    return f"f:{name}"
-
-
 def key(pairs: Mapping[str, Any]) -> str:
     """Return the step to the item of a list-map that has these key fields."""
     return "k:{" + ",".join(f"{json_text(name)}:{json_text(pairs[name])}" for name in sorted(pairs)) + "}"
