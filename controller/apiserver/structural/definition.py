@@ -60,7 +60,7 @@ def remember_storage(definition: Object) -> None:
     stored = list(status.get("storedVersions") or ())
     missing = [version["name"] for version in definition["spec"]["versions"] if version.get("storage") and version["name"] not in stored]
     if missing:
-        status["storedVersions"] = [*stored, *missing]
+        definition["status"] = {**status, "storedVersions": [*stored, *missing]}
 
 
 def check_definition(new: Mapping[str, Any], old: Mapping[str, Any] | None = None) -> list[Cause]:
