@@ -24,6 +24,7 @@ _BLANKS: Final[Mapping[tuple[str, str], Mapping[str, Any]]] = {
         "status": {"acceptedNames": {}, "conditions": [], "storedVersions": []},
     },
     ("authentication.k8s.io/v1", "SelfSubjectReview"): {"status": {}},
+    ("authentication.k8s.io/v1", "TokenReview"): _REVIEW,
     ("authorization.k8s.io/v1", "SelfSubjectAccessReview"): _REVIEW,
     ("authorization.k8s.io/v1", "SubjectAccessReview"): _REVIEW,
     ("authorization.k8s.io/v1", "LocalSubjectAccessReview"): _REVIEW,

@@ -83,11 +83,12 @@ def decode(wire: Any, *, stored: Sequence[Any] = (), versions: Container[str] | 
         raise EntriesError("managedFields is not a list")
     table: Entries = {}
     trusted = wire is stored
+    known = {} if trusted else _by_ident(stored)
     for index, item in enumerate(wire):
         ident, version = _read_ident(index, item)
         if versions is not None and version not in versions:
             continue
-        if trusted or item in stored:
+        if trusted or known.get(ident) == item:
             entry = Entry(version, item.get("time") or "", item.get("fieldsV1") or {})
         else:
             try:
@@ -96,6 +97,10 @@ def decode(wire: Any, *, stored: Sequence[Any] = (), versions: Container[str] | 
                 raise EntriesError(f"managedFields[{index}]: {error}") from error
         table[ident] = entry
     return table
+
+
+def _by_ident(stored: Sequence[Any]) -> dict[Ident, Any]:
+    return {_read_ident(index, item)[0]: item for index, item in enumerate(stored)}
 
 
 def _read_ident(index: int, item: Any) -> tuple[Ident, str]:

@@ -10,7 +10,7 @@ member, so functions on inner nodes say ``None`` for "nothing".
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from controller.apiserver.fieldmanager import elements
 from controller.apiserver.fieldmanager.elements import MEMBER
@@ -19,20 +19,24 @@ FieldSet = dict[str, Any]
 Path = tuple[str, ...]
 
 
+MAX_DEPTH: Final = 200
+"""Steps of a path that a client may write; objects that nest deeper have no owners there."""
+
+
 class FieldSetError(ValueError):
     """A ``fieldsV1`` of a client cannot be read."""
 
 
-def parse(fields: Any) -> FieldSet:
-    """Return the canonical form of a ``fieldsV1`` that a client wrote; steps of unknown kinds are left out.
+def parse(fields: Any, depth: int = 0) -> FieldSet:
+    """Return the canonical form of a ``fieldsV1`` that a client wrote; steps of unknown kinds are left out. ``depth``: steps above it.
 
     Raises:
         FieldSetError: it is malformed.
     """
     if fields is None:
         return {}
-    if not isinstance(fields, dict):
-        raise FieldSetError("fieldsV1 is not an object")
+    if not isinstance(fields, dict) or depth > MAX_DEPTH:
+        raise FieldSetError("fieldsV1 is not an object, or nested too deeply")
     result: FieldSet = {}
     for text, below in fields.items():
         if text == MEMBER:
@@ -43,7 +47,7 @@ def parse(fields: Any) -> FieldSet:
             raise FieldSetError(str(error)) from error
         if step is None:
             continue
-        node = parse(below)
+        node = parse(below, depth + 1)
         if node and isinstance(below, dict) and MEMBER in below:
             node = {MEMBER: {}, **node}
         result[step] = _union(result[step], node) if step in result else node

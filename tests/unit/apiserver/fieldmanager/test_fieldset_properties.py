@@ -107,6 +107,14 @@ def test_parsing_makes_a_clients_set_canonical(fields: Any, canonical: Any) -> N
     assert fieldset.parse(fields) == canonical
 
 
+def test_parsing_refuses_an_abyss() -> None:
+    fields: dict[str, Any] = {}
+    for _ in range(fieldset.MAX_DEPTH + 1):
+        fields = {"f:a": fields}
+    with pytest.raises(fieldset.FieldSetError):
+        fieldset.parse(fields)
+
+
 @pytest.mark.parametrize("fields", [[], "x", 1, {"f:a": 1}, {"nonsense": {}}, {"f:a": {"k:x": {}}}])
 def test_parsing_refuses_what_is_no_set(fields: Any) -> None:
     with pytest.raises(fieldset.FieldSetError):
