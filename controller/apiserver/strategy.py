@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from controller.apiserver import shaping
 from controller.apiserver.resources import Resource
+from controller.apiserver.structural import definition
 from lattice.api import names, quantity, validation
 from lattice.api.errors import Cause
 
@@ -37,14 +38,15 @@ def _no_update_causes(_new: Object, _old: Object) -> list[Cause]:
 class Strategy:
     """The hooks of one kind.
 
-    ``default`` runs on every write before validation; ``prepare_create`` on a new object; ``check`` on every write; ``check_update`` on
-    a change of the main resource.
+    ``default`` runs on every write before validation; ``prepare_create`` on a new object; ``check`` on every write; ``check_create``
+    on a new object that passed all of it; ``check_update`` on a change of the main resource.
     """
 
     default: Callable[[Object], None] = _nothing
     prepare_create: Callable[[Object], None] = _nothing
     check: Callable[[Object], list[Cause]] = _no_causes
     check_update: Callable[[Object, Object], list[Cause]] = _no_update_causes
+    check_create: Callable[[Object], list[Cause]] = _no_causes
 
 
 def _unique(items: Iterable[Mapping[str, Any]], key: str, where: str) -> list[Cause]:
@@ -78,7 +80,8 @@ def _default_pod(obj: Object) -> None:
     spec.setdefault("restartPolicy", "Always")
     spec.setdefault("terminationGracePeriodSeconds", 30)
     spec.setdefault("schedulerName", "default-scheduler")
-    for container in spec.get("containers") or ():
+    containers = spec.get("containers")
+    for container in containers if isinstance(containers, list) else ():
         image = container.get("image") if isinstance(container, dict) else None
         if isinstance(image, str) and image:
             container.setdefault("imagePullPolicy", "Always" if _floating(image) else "IfNotPresent")
@@ -351,6 +354,18 @@ def _check_event(obj: Object) -> list[Cause]:
     return []
 
 
+def _check_new_definition(obj: Object) -> list[Cause]:
+    causes = definition.check_definition(obj)
+    if not causes:
+        obj["status"] = definition.initial_status(obj)
+    return causes
+
+
+def _check_definition_update(new: Object, old: Object) -> list[Cause]:
+    definition.remember_storage(new)
+    return definition.check_definition(new, old)
+
+
 _STRATEGIES: Final[Mapping[str, Strategy]] = {
     "Pod": Strategy(_default_pod, _prepare_pod, _check_pod, _check_pod_update),
     "Secret": Strategy(_default_secret, check=lambda obj: _check_data(obj, encoded="data"), check_update=_check_secret_update),
@@ -361,6 +376,9 @@ _STRATEGIES: Final[Mapping[str, Strategy]] = {
     "PersistentVolume": Strategy(prepare_create=_prepare_volume, check_update=_check_volume_update),
     "Workload": Strategy(check=_check_workload),
     "Event": Strategy(check=_check_event),
+    "CustomResourceDefinition": Strategy(
+        definition.default_definition, check_create=_check_new_definition, check_update=_check_definition_update
+    ),
 }
 _PLAIN: Final = Strategy()
 

@@ -189,7 +189,7 @@ class Writer:
         Raises:
             errors.InvalidError: with a cause for each wrong field.
         """
-        self._refuse(obj, self._checks(obj))
+        self._refuse(obj, self._checks(obj) or self.strategy.check_create(obj))
 
     def finish_update(self, new: dict[str, Any], old: dict[str, Any], *, subresource: str) -> dict[str, Any]:
         """Return the object to store: ``new`` where this (sub)resource may write, else ``old``, validated.
