@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from controller.apiserver.resources import Resource
+
+_SHAPED: Final = 1024
+"""How many values a codec remembers to be in shape: more than are on their way to the store and back at one time."""
 
 
 class Codec:
@@ -34,14 +37,21 @@ class Codec:
         self._prefix = orjson.dumps({**self._head, "metadata": {}})[:-2]
         self._cut = len(self._stored_prefix)
         self._head_size = len(orjson.dumps(self._head))
+        self._shaped: dict[int, None] = {}
+        """Hashes of values that are known to be in the present shape, because they were encoded here: they come back from the store."""
 
     def encode(self, obj: dict[str, Any]) -> bytes:
-        """Return the stored form of ``obj``, which must have metadata with a name."""
+        """Return the stored form of ``obj``, which must be in the present shape and have metadata with a name."""
         metadata = obj["metadata"]
         if "resourceVersion" in metadata:
             metadata = {key: value for key, value in metadata.items() if key != "resourceVersion"}
         head = {**self._stored_head, "metadata": metadata}
-        return orjson.dumps({**head, **{key: value for key, value in obj.items() if key not in head}})
+        value = orjson.dumps({**head, **{key: value for key, value in obj.items() if key not in head}})
+        if self._normalise is not None and not self.resource.converted:
+            self._shaped[hash(value)] = None
+            if len(self._shaped) > _SHAPED:
+                del self._shaped[next(iter(self._shaped))]
+        return value
 
     def served(self, value: bytes, revision: int) -> bytes:
         """Return the served form of a value that this codec encoded."""
@@ -52,7 +62,7 @@ class Codec:
     def read(self, value: bytes) -> tuple[dict[str, Any], bytes]:
         """Return a value from the store, written by whomever and whenever, as an object and in the stored form of the present schema."""
         obj: dict[str, Any] = orjson.loads(value)
-        if self._normalise is not None:
+        if self._normalise is not None and hash(value) not in self._shaped:
             self._normalise(obj)
             value = self.encode(obj)
         return obj, value

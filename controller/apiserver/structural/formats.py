@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import date
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -36,7 +36,7 @@ def _is_date(text: str) -> bool:
     if re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII) is None:
         return False
     try:
-        datetime.strptime(text, "%Y-%m-%d")  # noqa: DTZ007 - only whether it is a date
+        date.fromisoformat(text)
     except ValueError:
         return False
     return True

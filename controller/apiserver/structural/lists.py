@@ -59,7 +59,7 @@ class Lists:
         for index, item in enumerate(value):
             if item is not None and not isinstance(item, dict):
                 return [complaints.shaped(f"{where}[{index}]", item, "must be an object for an array of list-type map")]
-        if len(value) < 2:
+        if len(value) < 2 or _plainly_distinct(value, self._keys):
             return []
         return _repeated([correlation.item_key(item, self._keys) for item in value], where)
 
@@ -68,6 +68,14 @@ class Lists:
         if len(value) < 2:
             return []
         return _repeated([gotext.canonical(item) for item in value], where)
+
+
+def _plainly_distinct(items: list[Any], keys: tuple[str, ...]) -> bool:
+    """Return whether Python tells all keys apart, which takes more for equal than JSON does (1 and true). ``False``: look closely."""
+    try:
+        return len({tuple(map(item.get, keys)) for item in items}) == len(items)
+    except (TypeError, AttributeError):  # a key that is no scalar, or an item that is no object
+        return False
 
 
 def _repeated(texts: list[bytes], where: str) -> list[Cause]:
