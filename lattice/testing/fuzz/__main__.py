@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from lattice.testing.controlplane import ControlPlane
-from lattice.testing.fuzz.run import Report, attack
+from lattice.testing.fuzz.run import Report, attack, prepare, tls_context
 
 
 def main() -> int:
@@ -20,6 +20,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=60, help="end earlier after so many minutes (default: 60)")
     parser.add_argument("--workers", type=int, default=8, help="how many at a time (default: 8)")
     parser.add_argument("--store", choices=("sqlite", "etcd"), default="sqlite", help="back end (default: sqlite)")
+    parser.add_argument("--openapi", type=int, default=0, metavar="N", help="instead: N requests for each published operation that writes")
     parser.add_argument("--keep", type=Path, help="write each finding as a case for tests/data/fuzz into this directory")
     parser.add_argument("--out", type=Path, help="append the figures to this file")
     options = parser.parse_args()
@@ -40,6 +41,20 @@ async def _run(options: argparse.Namespace) -> Report:
     with tempfile.TemporaryDirectory(prefix="lattice-fuzz-") as directory:
         async with ControlPlane(Path(directory), store=options.store) as plane:
             await plane.start_server()
+            if options.openapi:
+                from lattice.testing.fuzz.openapi import explore  # schemathesis takes a second to import
+
+                context = tls_context(plane)
+                await prepare(plane, context)
+                return await asyncio.to_thread(
+                    explore,
+                    "127.0.0.1",
+                    plane.port,
+                    context,
+                    seed=options.seed,
+                    examples=options.openapi,
+                    within_s=options.minutes * 60,
+                )
             return await attack(plane, seed=options.seed, requests=options.requests, within_s=options.minutes * 60, workers=options.workers)
 
 

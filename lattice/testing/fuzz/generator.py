@@ -146,7 +146,7 @@ class Generator:
         if random.random() < 0.03:
             return self._odd()
         subject = random.choice(self._subjects)
-        method = random.choice(("POST",) * 5 + ("PUT",) * 4 + ("PATCH",) * 8 + ("GET",) * 3 + ("DELETE",) * 2)
+        method = random.choice(("POST",) * 6 + ("PUT",) * 4 + ("PATCH",) * 8 + ("GET",) * 3 + ("DELETE",))
         if not subject.stored:
             method = "POST" if random.random() < 0.9 else method
         name = random.choice(self._names) if random.random() < 0.9 else random.choice(_ODD_NAMES)
@@ -216,7 +216,7 @@ class Generator:
     def _query(self, method: str, *, collection: bool, apply: bool) -> dict[str, str]:
         random = self._random
         query: dict[str, str] = {}
-        if random.random() < 0.35:
+        if random.random() < 0.25:
             for _ in range(random.randint(1, 3)):
                 key = random.choice(_PARAMETERS)
                 query[key] = _GOOD[key] if key in _GOOD and random.random() < 0.5 else random.choice(_VALUES)
@@ -237,7 +237,7 @@ class Generator:
         if content_type == "application/vnd.kubernetes.protobuf":
             return protobuf.message(subject.api_version, subject.kind, random, mutation.render(subject.valid(name)))
         tree: Any = self._tree(subject, method, content_type, name, subresource)
-        for _ in range(random.choice((0, 0, 1, 1, 1, 2, 3))):
+        for _ in range(random.choice((0, 0, 0, 0, 1, 1, 1, 1, 2, 3))):
             tree = mutation.damage(tree, random)
         if random.random() < 0.004:
             tree = self._huge(tree)

@@ -60,7 +60,7 @@ def _is_odd_http(request: Request) -> bool:
 
 
 def _judge_refusal(request: Request, response: Response) -> str | None:
-    if response.status == 404 and response.body == b"404 page not found\n":
+    if response.status == 404 and (response.body == b"404 page not found\n" or request.target.startswith("/openapi/")):
         return None
     content_type = response.headers.get("content-type", "")
     if content_type == "application/vnd.kubernetes.protobuf" and "protobuf" in request.header("accept"):

@@ -82,15 +82,17 @@ class Report:
 
     def lines(self) -> list[str]:
         """Return the figures as text."""
-        return [
+        found = [
             f"seed {self.seed}: {self.requests} requests in {self.elapsed_s:.0f} s, slowest answer {self.slowest_s * 1000:.0f} ms",
             "answers: " + ", ".join(f"{count} x {status or 'closed'}" for status, count in sorted(self.statuses.items())),
             "methods: " + ", ".join(f"{count} {method[:10]}" for method, count in self.methods.most_common(6)),
-            f"compared: {self.acknowledged} acknowledged writes with {self.events} states that watchers saw",
-            f"memory: {_mib(self.memory_before_bytes)} before, {_mib(self.memory_peak_bytes)} at most, "
-            f"{_mib(self.memory_after_bytes)} after everything was deleted",
-            f"findings: {len(self.findings)}",
         ]
+        if self.events:
+            found.append(f"compared: {self.acknowledged} acknowledged writes with {self.events} states that watchers saw")
+        if self.memory_after_bytes:
+            after = f"{_mib(self.memory_after_bytes)} after everything was deleted"
+            found.append(f"memory: {_mib(self.memory_before_bytes)} before, {_mib(self.memory_peak_bytes)} at most, {after}")
+        return [*found, f"findings: {len(self.findings)}"]
 
 
 async def attack(plane: ControlPlane, *, seed: int, requests: int, within_s: float = 3600.0, workers: int = 8) -> Report:
@@ -109,7 +111,7 @@ async def attack(plane: ControlPlane, *, seed: int, requests: int, within_s: flo
     watched = [subject for subject in (*subjects.BUILT_IN, *subjects.CUSTOM) if "v1beta1" not in subject.collection]
     witness = Witness(plane.url, TOKEN, context, [*watched, subjects.DEFINITIONS])
     try:
-        await _prepare(plane, context)
+        await prepare(plane, context)
         await witness.start()
         report.memory_before_bytes = _memory(plane, "VmRSS")
         begin = clock.monotonic()
@@ -210,7 +212,8 @@ class _Sender:
                 self._seen[known] = (metadata["resourceVersion"], metadata["uid"])
 
 
-async def _prepare(plane: ControlPlane, context: ssl.SSLContext) -> None:
+async def prepare(plane: ControlPlane, context: ssl.SSLContext) -> None:
+    """Make the namespaces and the kinds that are attacked."""
     async with _session(plane, context) as session:
         for name in (subjects.NAMESPACE, SENTINEL):
             await _post(session, "/api/v1/namespaces", {"metadata": {"name": name}})

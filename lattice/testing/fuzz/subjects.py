@@ -100,7 +100,7 @@ _SPEC_SCHEMA: Final[dict[str, Any]] = {
         {"rule": "!has(self.min) || self.min <= self.replicas", "message": "min must not be over replicas"},
         {"rule": "self.image.size() < 200 && !self.image.startsWith('bad')", "messageExpression": "'not ' + self.image"},
         {"rule": "!has(oldSelf.fixed) || (has(self.fixed) && self.fixed == oldSelf.fixed)", "reason": "FieldValueForbidden"},
-        {"rule": "!has(self.ports) || self.ports.all(p, self.ports.exists_one(q, q.port == p.port))"},
+        {"rule": "!has(self.ports) || self.ports.all(p, self.ports.exists_one(q, q.port == p.port && q.protocol == p.protocol))"},
     ],
     "properties": {
         "image": {"type": "string", "minLength": 1, "maxLength": 5000, "pattern": "^[a-z0-9./:_-]*$"},
