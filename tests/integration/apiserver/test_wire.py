@@ -163,7 +163,7 @@ async def test_validation_names_every_field(admin):
     assert causes == {
         "spec.replicas": "Invalid value: -1: spec.replicas in body should be greater than or equal to 0",
         ".spec.replicas": "Invalid value: -1: should be a non-negative integer",
-        "<nil>": 'Invalid value: "null": some validation rules were not checked because the object was invalid; correct the existing errors '
+        "<nil>": 'Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors '
         "to complete validation",
         "spec.preset.name": 'Unsupported value: "oracle": supported values: "postgresql", "redis"',
         "spec.ports[0].containerPort": "Invalid value: 99999: spec.ports[0].containerPort in body should be less than or equal to 65535",
