@@ -26,7 +26,8 @@ def shape():
 
 
 def codec_for(shape):
-    resource = Resource(group="example.dev", version="v1", kind="Thing", singular="thing", schema={}, custom=True)
+    names = {"kind": "Thing", "singular": "thing", "plural": "things"}
+    resource = Resource(group="example.dev", version="v1", namespaced=True, schema={}, custom=True, **names)
     return Codec(resource, shape)
 
 
