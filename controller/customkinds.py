@@ -139,7 +139,7 @@ class CustomKinds:
             draining.cancel()
         informer: Informer[Facts[Any]] = Informer(
             definition.name,
-            listwatch.MetadataListWatch(self._client, kind),
+            listwatch.SlimListWatch(self._client, kind),
             clock=self._clock,
             rng=self._rng,
             project=facts_with(_nothing),

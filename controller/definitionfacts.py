@@ -53,6 +53,17 @@ class Definition:
         )
 
 
+def slim_definition(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what :func:`parse_definition` reads, without the schemas, which may be large."""
+    spec, status = document.get("spec") or {}, document.get("status") or {}
+    versions = [{name: version.get(name) for name in ("name", "served", "storage")} for version in spec.get("versions") or ()]
+    return {
+        "metadata": {name: value for name, value in document["metadata"].items() if name not in {"managedFields", "annotations"}},
+        "spec": {**{name: spec.get(name) for name in ("group", "scope", "names")}, "versions": versions},
+        "status": {"conditions": status.get("conditions")},
+    }
+
+
 def parse_definition(document: Mapping[str, Any]) -> Definition:
     """Return the facts of a definition. Lenient: what is not there reads as empty."""
     metadata, spec, status = (document.get(part) or {} for part in ("metadata", "spec", "status"))

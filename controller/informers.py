@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from controller.customkinds import CustomKinds
-from controller.definitionfacts import parse_definition
+from controller.definitionfacts import parse_definition, slim_definition
 from controller.facts import INDEX_OWNER, Facts, facts_with, owner_uids
 from controller.scheduler import model
 from lattice.api import customresource, event, meta, names, node, pod, scheme, storage, workload
@@ -44,7 +44,7 @@ class Informers:
                 continue
             self._by_kind[kind] = Informer(
                 kind.PLURAL,
-                listwatch.ListWatch(client, kind),
+                _list_watch(client, kind),
                 clock=clock,
                 rng=rng,
                 project=facts_with(_PROJECTIONS.get(kind, _nothing)),
@@ -65,6 +65,12 @@ class Informers:
     def items(self) -> tuple[tuple[type[meta.Object], AnyInformer], ...]:
         """Return kinds and informers."""
         return tuple(self._by_kind.items())
+
+
+def _list_watch(client: Client, kind: type[meta.Object]) -> listwatch.ListWatch:
+    if kind is customresource.CustomResourceDefinition:
+        return listwatch.SlimListWatch(client, kind, slim_definition)
+    return listwatch.ListWatch(client, kind)
 
 
 def _nothing(document: Document) -> None:

@@ -7,7 +7,7 @@ and the client are independent layers, so neither imports the other: the protoco
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import Any, Final
 
 import orjson
@@ -65,15 +65,35 @@ class ListWatch:
         )
 
 
-class MetadataListWatch(ListWatch):
-    """The same for those who only need to know who owns whom: items carry these parts of their metadata, and nothing else.
+def without_content(obj: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what there is to know of who owns whom: some of an object's metadata."""
+    metadata = obj.get("metadata") or {}
+    return {"metadata": {name: metadata[name] for name in _KEPT if name in metadata}}
 
-    A cache of whole objects of a kind that nobody reads would cost as much memory as the server's own.
+
+class SlimListWatch(ListWatch):
+    """The same for those who need only a part of each object: what ``slim`` leaves of it is all that a cache gets to keep.
+
+    A cache of whole objects that nobody reads would cost as much memory as the server's own.
+
+    Args:
+        client: asks the server.
+        kind: what to watch.
+        slim: returns what is kept of an object; ``metadata`` with name, namespace, uid and resourceVersion must be in it.
     """
+
+    def __init__(
+        self,
+        client: Client,
+        kind: type[meta.Object],
+        slim: Callable[[Mapping[str, Any]], Mapping[str, Any]] = without_content,
+    ) -> None:
+        super().__init__(client, kind)
+        self._slim_down = slim
 
     async def list(self) -> base.RawList:
         """Return everything at one revision."""
-        body = await self._client.send("GET", collection_path(self._kind, self._namespace), query=self._query())
+        body = await self._client.send("GET", collection_path(self._kind))
         data = orjson.loads(body)
         items = tuple(self._slim(item) for item in data.get("items") or ())
         return base.RawList(items=items, resource_version=str(data.get("metadata", {}).get("resourceVersion", "")))
@@ -81,14 +101,12 @@ class MetadataListWatch(ListWatch):
     async def watch(self, resource_version: str, /) -> AsyncGenerator[base.RawEvent]:
         """Stream what changed after ``resource_version``; close the generator to stop."""
         query = {
-            **self._query(),
             "watch": "true",
             "allowWatchBookmarks": "true",
-            "resourceVersion": resource_version,
             "timeoutSeconds": str(WATCH_TIMEOUT_S),
+            "resourceVersion": resource_version,
         }
-        path = collection_path(self._kind, self._namespace)
-        request = base.Request("GET", path, query=query, headers={"accept": "application/json"}, timeout_s=None)
+        request = base.Request("GET", collection_path(self._kind), query=query, headers={"accept": "application/json"}, timeout_s=None)
         lines = self._client.transport.stream(request)
         async with contextlib.aclosing(lines):
             async for line in lines:
@@ -97,11 +115,5 @@ class MetadataListWatch(ListWatch):
                     raise errors.from_status(event["object"])
                 yield base.RawEvent(event["type"], self._slim(event["object"]))
 
-    def _query(self) -> dict[str, str]:
-        selectors = (("labelSelector", self._label_selector), ("fieldSelector", self._field_selector))
-        return {name: value for name, value in selectors if value}
-
     def _slim(self, obj: Mapping[str, Any]) -> bytes:
-        metadata = obj.get("metadata") or {}
-        kept = {name: metadata[name] for name in _KEPT if name in metadata}
-        return orjson.dumps({"apiVersion": self._kind.group_version(), "kind": self._kind.KIND, "metadata": kept})
+        return orjson.dumps({"apiVersion": self._kind.group_version(), "kind": self._kind.KIND, **self._slim_down(obj)})

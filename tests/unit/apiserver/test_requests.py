@@ -113,6 +113,33 @@ def test_a_node_has_one_lease(namespace, name, allowed):
             authz.authorize(NODE, info)
 
 
+@pytest.mark.parametrize(
+    ("user", "verb", "path", "allowed"),
+    [
+        (ANONYMOUS, "get", "/readyz", True),
+        (ANONYMOUS, "head", "/version/", True),
+        (ANONYMOUS, "post", "/version", False),
+        (ANONYMOUS, "get", "/apis", False),
+        (ALICE, "get", "/apis", True),
+        (ALICE, "get", "/apis/", True),
+        (ALICE, "get", "/apis/example.dev/v1", True),
+        (ALICE, "get", "/openapi/v3/api/v1", True),
+        (ALICE, "get", "/apisx", False),
+        (ALICE, "get", "/", False),
+        (ALICE, "delete", "/apis", False),
+        (ADMIN, "get", "/", True),
+        (User("somebody"), "get", "/apis", False),  # in no group, so not known to have shown credentials
+    ],
+)
+def test_paths(user, verb, path, allowed):
+    info = RequestInfo(verb, path)
+    if allowed:
+        authz.authorize(user, info)
+    else:
+        with pytest.raises(errors.ForbiddenError, match=f"cannot {verb} path"):
+            authz.authorize(user, info)
+
+
 def test_token_file(tmp_path):
     path = tmp_path / "tokens"
     path.write_text('# comment\n\nt1,admin,1,"system:masters,dev"\nt2,bob,2\n')

@@ -329,6 +329,32 @@ async def test_a_controller_waits_for_all_caches_reacts_resyncs_and_stops_before
     assert len(owner) == 0
 
 
+async def test_a_source_comes_and_goes_while_the_controller_runs(bench: Bench) -> None:
+    bench.server.put("a", 1)
+    other = Bench()
+    other.informer.reflector._clock = bench.clock
+    other.server.put("b", 1)
+    recorder = Recorder()
+    first = controller.Source(informer=bench.informer, keys=controller.own_key)
+    second = controller.Source(informer=other.informer, keys=controller.own_key)
+    made = controller.Controller("things", recorder, [first], clock=bench.clock, rng=random.Random(1), resync_s=600)
+    async with tasks.TaskOwner("t") as owner:
+        owner.spawn(controller.run([bench.informer, other.informer], [made]), name="all")
+        await bench.clock.settle()
+        assert recorder.keys == ["a"]
+        made.add_source(second)
+        await bench.clock.settle()
+        assert recorder.keys == ["a", "b"]  # everything that is there already
+        other.server.send("MODIFIED", make_object("b", 2))
+        await bench.clock.settle()
+        assert recorder.keys == ["a", "b", "b"]
+        made.remove_source(second)
+        made.remove_source(second)
+        other.server.send("MODIFIED", make_object("b", 3))
+        await bench.clock.advance(661)
+        assert recorder.keys == ["a", "b", "b", "a"]  # no event and no resync of what has gone
+
+
 def test_entries_decode_on_demand() -> None:
     decoder = Decoder(no_projection)
     key, entry = decoder.entry(make_object("a", 1))
