@@ -265,4 +265,4 @@ def _equals(left: Any, right: Any) -> bool:
         return False
     if isinstance(left, (dict, list)):
         return same(left, right)
-    return bool(left == right)
+    return not isinstance(right, (dict, list)) and bool(left == right)

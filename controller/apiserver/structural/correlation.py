@@ -16,7 +16,10 @@ def same(left: Any, right: Any) -> bool:
     """Return whether two JSON values are equal and of the same types (``1`` is not ``true``)."""
     if left is right:
         return True
-    return bool(left == right) and gotext.canonical(left) == gotext.canonical(right)
+    try:
+        return bool(left == right) and gotext.canonical(left) == gotext.canonical(right)
+    except RecursionError:
+        return False
 
 
 def item_key(item: Any, keys: Sequence[str]) -> bytes:

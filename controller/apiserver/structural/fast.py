@@ -38,7 +38,7 @@ class FastCheck:
         return {"format": name}
 
     def _translate(self, schema: Mapping[str, Any]) -> dict[str, Any]:
-        out: dict[str, Any] = {key: schema[key] for key in _PLAIN if schema.get(key)}
+        out: dict[str, Any] = {key: schema[key] for key in _PLAIN if schema.get(key) not in (None, [])}
         further: list[dict[str, Any]] = []
         kind = schema.get("type")
         kinds = [kind] if kind else ["integer", "string"] if schema.get("x-kubernetes-int-or-string") else []

@@ -18,11 +18,18 @@ def is_integer(value: Any) -> bool:
 
 
 def canonical(value: Any) -> bytes:
-    """Return a JSON value as text that is the same for equal values: keys sorted. Numbers of any size and broken Unicode are taken."""
+    """Return a JSON value as text that is the same for equal values: keys sorted.
+
+    Numbers of any size and broken Unicode are taken; what is nested beyond reason is an ellipsis.
+    """
     try:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
     except TypeError:
+        pass
+    try:
         return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "backslashreplace")
+    except RecursionError:
+        return b'"\xe2\x80\xa6"'
 
 
 def json_type(value: Any) -> str:

@@ -98,9 +98,7 @@ class Node:
     def _normalise_list(self, value: list[Any]) -> list[str]:
         node = self.items
         if node is None:
-            if self.open:
-                return _NONE
-            node = _CLOSED
+            return _NONE if self.open else _empty(value)
         unknown: list[str] = []
         for index, child in enumerate(value):
             if child.__class__ is dict or child.__class__ is list:
@@ -143,5 +141,16 @@ def _resource_head() -> dict[str, Any]:
     return {"apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": properties["metadata"]}
 
 
-_CLOSED: Final = Node({})
-"""A place of which nothing is known: whatever map is found there is emptied."""
+def _empty(value: list[Any]) -> list[str]:
+    """Empty all maps in a list of which nothing is known, at any depth: without recursion, as nothing bounds the depth."""
+    unknown: list[str] = []
+    waiting: list[tuple[list[Any], str]] = [(value, "")]
+    while waiting:
+        items, path = waiting.pop()
+        for index, child in enumerate(items):
+            if child.__class__ is dict:
+                unknown += [f"{path}[{index}].{name}" for name in child]
+                child.clear()
+            elif child.__class__ is list:
+                waiting.append((child, f"{path}[{index}]"))
+    return unknown

@@ -73,3 +73,31 @@ def test_a_schema_nested_beyond_reason_is_refused() -> None:
         schema = make_object(a=schema)
     with pytest.raises(ValueError, match="levels deep"):
         Structural(schema)
+
+
+@pytest.mark.parametrize("wrap", [lambda inner: [inner], lambda inner: {"k": inner}], ids=["lists", "maps"])
+@pytest.mark.parametrize("depth", [300, 5000])
+def test_values_nested_beyond_reason_do_no_harm(wrap: Any, depth: int) -> None:
+    structural = Structural(
+        make_object(
+            text=STRING,
+            texts=make_list(STRING, kind="set"),
+            open=OPEN,
+            opens=make_list({"x-kubernetes-preserve-unknown-fields": True}, kind="set"),
+            enum={"enum": [1], "x-kubernetes-preserve-unknown-fields": True},
+        )
+    )
+    value: Any = "x"
+    for _ in range(depth):
+        value = wrap(value)
+    for name in ("text", "texts", "open", "opens", "enum"):
+        obj = {name: [value, value] if name == "opens" else value}
+        structural.normalise(obj)
+        structural.check(obj)
+        structural.check(obj, {name: value})
+
+
+def test_what_stands_in_a_list_of_unknown_content_is_emptied_and_named() -> None:
+    obj = {"text": [[{"a": 1}], {"b": 2}]}
+    assert Structural(make_object(text=STRING)).normalise(obj) == ["text[0][0].a", "text[1].b"]
+    assert obj == {"text": [[{}], {}]}
