@@ -197,7 +197,8 @@ def _store_error(error: base.StoreError) -> errors.ApiError:
     """Return what a caller is told about a failure of the store."""
     match error:
         case base.ValueTooLargeError():
-            return errors.TooLargeError(f"the object is too large to be stored: the limit is {base.MAX_VALUE_BYTES} bytes")
+            # Word for word what a kube-apiserver passes on, whichever back end this is: clients know no other answer for it.
+            return errors.InternalError("etcdserver: request is too large", reason="")
         case base.StoreFullError():
             # Without Retry-After, so that clients show it instead of retrying for minutes.
             return errors.ServiceUnavailableError(

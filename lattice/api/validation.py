@@ -30,33 +30,35 @@ LABEL_VALUE_TEXT: Final = (
     "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
     f"alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '({_NAME})?')"
 )
-QUALIFIED_TEXT: Final = (
-    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character "
+_QUALIFIED_TEXT: Final = (
+    "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character "
     f"(e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '{_NAME}')"
 )
+QUALIFIED_TEXT: Final = f"name part {_QUALIFIED_TEXT}"
+_PARTS_TEXT: Final = f"a qualified name {_QUALIFIED_TEXT} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
 
 
 def _too_long(limit: int) -> str:
-    return f"must be no more than {limit} characters"
+    return f"must be no more than {limit} bytes"
 
 
 def check_subdomain(value: str) -> str | None:
     """Check an object's name: a DNS-1123 subdomain of at most 253 characters."""
-    if len(value) > 253:
+    if len(value.encode()) > 253:
         return _too_long(253)
     return None if _SUBDOMAIN_RE.match(value) else SUBDOMAIN_TEXT
 
 
 def check_label(value: str) -> str | None:
     """Check a namespace's name or a container's: a DNS-1123 label of at most 63 characters."""
-    if len(value) > 63:
+    if len(value.encode()) > 63:
         return _too_long(63)
     return None if _LABEL_RE.match(value) else LABEL_TEXT
 
 
 def check_label_value(value: str) -> str | None:
     """Check the value of a label."""
-    if len(value) > 63:
+    if len(value.encode()) > 63:
         return _too_long(63)
     return None if not value or _NAME_RE.match(value) else LABEL_VALUE_TEXT
 
@@ -64,11 +66,15 @@ def check_label_value(value: str) -> str | None:
 def check_qualified_name(value: str) -> str | None:
     """Check the key of a label or an annotation: an optional DNS prefix, a slash, and a name of at most 63 characters."""
     prefix, slash, name = value.rpartition("/")
+    if "/" in prefix:
+        return _PARTS_TEXT
+    if slash and not prefix:
+        return "prefix part must be non-empty"
     if slash and (problem := check_subdomain(prefix)):
         return f"prefix part {problem}"
     if not name:
         return "name part must be non-empty"
-    if len(name) > 63:
+    if len(name.encode()) > 63:
         return f"name part {_too_long(63)}"
     return None if _NAME_RE.match(name) else QUALIFIED_TEXT
 
@@ -80,4 +86,4 @@ def check_path_segment(value: str) -> str | None:
     for character in ("/", "%"):
         if character in value:
             return f"may not contain '{character}'"
-    return None if len(value) <= 253 else _too_long(253)
+    return None if len(value.encode()) <= 253 else _too_long(253)
