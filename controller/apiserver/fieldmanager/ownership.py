@@ -133,12 +133,11 @@ class FieldManager:
                 owned = fieldset.union(owned, entry.fields)
             merged = merging.prune(self._root, merged, last.fields, owned)
         changed, removed = self._compare(live, merged, subresource)
-        found = conflicts.find(table, ident, changed)
-        if found and not force:
-            if manager == clientside.MANAGER and live is not None:
-                found = clientside.unexcused(self._root, live, self._group_version, found)
-            if found:
-                raise conflicts.error_of(found)
+        found = [] if force else conflicts.find(table, ident, changed)
+        if found and manager == clientside.MANAGER and live is not None:
+            found = clientside.unexcused(self._root, live, self._group_version, found)
+        if found:
+            raise conflicts.error_of(found)
         result = self._transferred(table, ident, changed, removed)
         if ident in result and subresource != SCALE and not comparing.same(self._root, present, merged):
             result[ident] = replace(result[ident], time=entries.time_text(now))
