@@ -10,6 +10,7 @@ As Go does, bytes that are not UTF-8 and halves of surrogate pairs become U+FFFD
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -153,6 +154,8 @@ def decode_json(body: bytes) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
+        with contextlib.suppress(orjson.JSONDecodeError):
+            return orjson.loads(body.decode(errors="replace"))
         if (problem := gojson.problem_of(body)) is not None:
             raise BodyError(_PARSE_ERROR + problem) from error
     try:

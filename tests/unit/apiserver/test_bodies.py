@@ -120,6 +120,10 @@ def test_what_go_forgives(body, value):
     assert bodies.decode_json(body) == value
 
 
+def test_a_wrong_byte_is_forgiven_in_a_large_body_too():
+    assert len(bodies.decode_json(b'"' + b"x" * gojson.MAX_SCAN_BYTES + b'\xff"')) == gojson.MAX_SCAN_BYTES + 1
+
+
 @pytest.mark.parametrize(
     ("body", "paths"),
     [
