@@ -21,6 +21,8 @@ STATIC_LIMIT: Final = 10_000_000
 """Kubernetes' limit for one rule over the largest object that its schema allows."""
 _LENIENCE: Final = 100
 """A definition is refused from so many times the limit on: our estimate is coarser than Kubernetes', and every run is bounded anyway."""
+_PER_RUN: Final = 150
+"""What running any rule once costs besides."""
 _SMALL: Final = 20_000
 """Rules that cost no more than this by a coarse estimate need no finer one; a millisecond."""
 _MAX_ITERATIONS: Final = 10_000
@@ -210,7 +212,7 @@ class Budget:
         units = work.at_most(values.size_bytes)
         if units > _SMALL:
             units = work.units(values.sizes)
-        self._left -= units
+        self._left -= units + _PER_RUN
         if self._left < 0:
             message = f"validation failed due to running out of cost budget, no further validation rules will be run; at rule: {shown}"
             raise OverBudgetError(complaints.shaped(where, kind, message))

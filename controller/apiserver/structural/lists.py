@@ -5,11 +5,14 @@ Only the parts of a schema that hold such lists are walked; most objects are don
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, Final
 
 from controller.apiserver.structural import complaints, correlation, gotext
 from lattice.api.errors import Cause
+
+_MAX_CAUSES: Final = 500
+"""Causes of one list; more serve nobody."""
 
 
 class Lists:
@@ -61,13 +64,13 @@ class Lists:
                 return [complaints.shaped(f"{where}[{index}]", item, "must be an object for an array of list-type map")]
         if len(value) < 2 or _plainly_distinct(value, self._keys):
             return []
-        return _repeated([correlation.item_key(item, self._keys) for item in value], where)
+        return _repeated([_key(item, self._keys) for item in value], where, lambda index: correlation.item_key(value[index], self._keys))
 
     @staticmethod
     def _check_set(value: list[Any], where: str) -> list[Cause]:
         if len(value) < 2:
             return []
-        return _repeated([gotext.canonical(item) for item in value], where)
+        return _repeated([_mark(item) for item in value], where, lambda index: gotext.canonical(value[index]))
 
 
 def _plainly_distinct(items: list[Any], keys: tuple[str, ...]) -> bool:
@@ -78,13 +81,24 @@ def _plainly_distinct(items: list[Any], keys: tuple[str, ...]) -> bool:
         return False
 
 
-def _repeated(texts: list[bytes], where: str) -> list[Cause]:
-    if len(set(texts)) == len(texts):
+def _mark(value: Any) -> Hashable:
+    """Return what is the same for equal JSON values only; texts, the rule, stand for themselves."""
+    return value if value.__class__ is str else gotext.canonical(value)
+
+
+def _key(item: Any, keys: tuple[str, ...]) -> Hashable:
+    if item is not None and len(keys) == 1 and keys[0] in item:
+        return _mark(item[keys[0]])
+    return keys, correlation.item_key(item, keys)
+
+
+def _repeated(marks: Sequence[Hashable], where: str, show: Callable[[int], bytes]) -> list[Cause]:
+    if len(set(marks)) == len(marks):
         return []
-    seen: dict[bytes, int] = {}
-    causes = []
-    for index, text in enumerate(texts):
-        seen[text] = seen.get(text, 0) + 1
-        if seen[text] == 2:
-            causes.append(complaints.duplicate(f"{where}[{index}]", text.decode()))
+    seen: dict[Hashable, int] = {}
+    causes: list[Cause] = []
+    for index, mark in enumerate(marks):
+        seen[mark] = seen.get(mark, 0) + 1
+        if seen[mark] == 2 and len(causes) < _MAX_CAUSES:
+            causes.append(complaints.duplicate(f"{where}[{index}]", show(index).decode()))
     return causes

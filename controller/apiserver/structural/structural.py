@@ -42,6 +42,7 @@ class Structural:
         self._fast = fast.FastCheck(schema)
         self._lists = lists.Lists(schema)
         self._embedded = embedded.Embedded(schema)
+        self._sieves: dict[int, fast.FastCheck] = {}
         self._has_rules = rules.present(schema)
 
     @cached_property
@@ -87,12 +88,8 @@ class Structural:
             if _STATUS not in obj or self._fast_status.is_valid(obj[_STATUS]):
                 return []
             before = Old(old).field(_STATUS) if old is not None else None
-            return _distinct(checking.Checker(Complainer(_STATUS)).check(self._status_schema, obj[_STATUS], "", before).causes)
+            return checking.Checker(Complainer(_STATUS), self._sieves).explain(self._status_schema, obj[_STATUS], before)
         if self._fast.is_valid(obj):
             return []
         before = Old(old) if old is not None else None
-        return _distinct(checking.Checker(Complainer()).check(self.schema, obj, "", before).causes)
-
-
-def _distinct(causes: list[Cause]) -> list[Cause]:
-    return list(dict.fromkeys(causes))
+        return checking.Checker(Complainer(), self._sieves).explain(self.schema, obj, before)

@@ -236,3 +236,21 @@ def test_duplicates_that_were_there_before_are_tolerated() -> None:
     old, new = schemas.specimen(env=twice), schemas.specimen(env=twice, mode="Fast")
     assert SPECIMEN.check(new, old) == []
     assert [cause.reason for cause in SPECIMEN.check(new)] == ["FieldValueDuplicate"]
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize(
+    ("schema", "value", "field"),
+    [
+        (make_list(INTEGER), [1] * 1_000_000 + ["x"], "field[1000000]"),
+        (make_list(INTEGER), ["x"] * 1_000_000, "field[0]"),
+        ({"type": "object", "additionalProperties": INTEGER}, {str(n): n for n in range(300_000)} | {"last": "x"}, "field.last"),
+        (make_list(make_list(INTEGER)), [[1] * 100] * 10_000 + [["x"]], "field[10000][0]"),
+        (make_list(STRING, kind="set"), ["a", "b"] * 300_000, "field[2]"),
+    ],
+    ids=["one-bad-item", "all-bad", "one-bad-value", "nested", "duplicates"],
+)
+def test_one_wrong_item_among_a_million_is_found_soon_and_not_a_million_times(schema: dict[str, Any], value: Any, field: str) -> None:
+    causes = Structural(make_object(field=schema)).check({"field": value})
+    assert causes[0].field == field
+    assert len(causes) <= 500
