@@ -17,9 +17,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
-import yaml
 
-from controller.apiserver import gojson, protobuf
+from controller.apiserver import gojson, protobuf, yamltext
 from lattice.api import errors
 
 _TYPE_META: Final = 'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
@@ -217,55 +216,20 @@ def _walk(value: Any, path: str, found: dict[str, None]) -> None:
         waiting.extend(reversed(children))
 
 
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that keeps dates as text, notes keys that occur twice, and refuses aliases: a short body must not grow without bound."""
-
-    def __init__(self, stream: bytes) -> None:
-        super().__init__(stream)
-        self.duplicates: list[str] = []
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.events.AliasEvent):
-            raise yaml.YAMLError("aliases are not accepted")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        """See the base class."""
-        seen = set()
-        for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
-            if isinstance(key, yaml.ScalarNode):
-                if (key.tag, key.value) in seen and len(self.duplicates) < _MAX_REPORTED:
-                    self.duplicates.append(f'line {value.start_mark.line + 1}: key "{key.value}" already set in map')
-                seen.add((key.tag, key.value))
-        return super().construct_mapping(node, deep)
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, regex) for tag, regex in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
 def decode_yaml(body: bytes) -> Body:
     """Decode YAML into what the same JSON would give.
 
     Raises:
         BodyError: it does not parse, or has no JSON form.
     """
-    loader = None
     try:
-        loader = _Loader(body)
-        value = loader.get_single_data()
-        value = orjson.loads(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS))
-    except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
-        # Without the library's excerpt of the text.
-        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-        where = f"line {mark.line + 1}: {problem}" if mark is not None and problem else type(error).__name__
-        raise BodyError(f"yaml: {where}") from error
-    finally:
-        if loader is not None:
-            loader.dispose()
-    return Body(value, [_yaml_text(loader.duplicates)] if loader.duplicates else [])
+        value, duplicates = yamltext.load(body)
+        value = orjson.loads(orjson.dumps(value))
+    except yamltext.YamlError as error:
+        raise BodyError(f"yaml: {error}") from error
+    except (TypeError, ValueError) as error:
+        raise BodyError(f"yaml: {type(error).__name__}") from error  # an integer of more than 64 bits, half of a surrogate pair
+    return Body(value, [_yaml_text(duplicates)] if duplicates else [])
 
 
 def _yaml_text(lines: Iterable[str]) -> str:

@@ -1,9 +1,11 @@
 """Bodies: what is accepted, what is said about what is not, fields that occur twice; never anything but a 400."""
 
+import contextlib
 import json
 
 import orjson
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -158,7 +160,18 @@ def test_yaml():
     assert (found.value, found.duplicates) == ({"a": 1, "b": {"c": True, "d": "2026-11-21"}, "1": "x"}, [])
     twice = bodies.parse(b"a: 1\nb: {c: 1}\na: 2\n", "application/yaml", what="Pod")
     assert (twice.value["a"], twice.duplicates) == (2, ['yaml: unmarshal errors:\n  line 3: key "a" already set in map'])
-    for text in (b"a: b: c", b"a: &x 1\nb: *x\n", b"- a\n", b"\xff\xfe\x00", b"a: .nan\nb: [", b"{" * 3000):
+    for text in (
+        b"a: b: c",
+        b"a: &x 1\nb: *x\n",
+        b"- a\n",
+        b"\xff\xfe\x00",
+        b"a: .nan",
+        b"{" * 300_000,
+        b"- " * 100_000,
+        b"a: 1\n---\nb: 2",
+        b"? [a]\n: 1",
+        b"x" * 600_000,
+    ):
         with pytest.raises(errors.BadRequestError, match="must be of type Pod"):
             bodies.parse(text, "application/yaml", what="Pod")
 
@@ -221,3 +234,22 @@ def test_protobuf_is_for_built_in_kinds():
         bodies.parse(b"k8s\0", "application/vnd.kubernetes.protobuf", what="Pod", typed=False)
     with pytest.raises(errors.BadRequestError):
         bodies.parse(b"k8s\0", "application/vnd.kubernetes.protobuf", what="Pod")
+
+
+yaml_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
+    lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=5), children, max_size=3),
+    max_leaves=12,
+)
+
+
+@given(yaml_values, st.booleans())
+def test_yaml_says_what_it_was_made_from(value, flow):
+    text = yaml.safe_dump(value, default_flow_style=flow, allow_unicode=True)
+    assert bodies.decode_yaml(text.encode()).value == json.loads(json.dumps(value))
+
+
+@given(st.text(alphabet="ab:-{}[]&*!?|>'\"# \n01.~%", max_size=30))
+def test_no_yaml_does_harm(text):
+    with contextlib.suppress(bodies.BodyError):
+        bodies.decode_yaml(text.encode())
