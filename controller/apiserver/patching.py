@@ -9,6 +9,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any, Final
 
+from controller.apiserver.fieldmanager.comparing import same_json
 from lattice.api import errors
 
 JSON_PATCH: Final = "application/json-patch+json"
@@ -68,7 +69,7 @@ def _apply(document: Any, operation: Mapping[str, Any]) -> Any:
         case "copy":
             return _add(document, path, copy.deepcopy(_resolve(document, _pointer(operation.get("from")))))
         case "test":
-            if not _same(_find(document, path), operation.get("value")):
+            if not same_json(_find(document, path), operation.get("value")):
                 raise PatchFailedError
             return document
         case _:
@@ -140,14 +141,3 @@ def _remove(document: Any, path: list[str]) -> tuple[Any, Any]:
     else:
         del parent[_index(last, len(parent))]
     return document, value
-
-
-def _same(left: Any, right: Any) -> bool:
-    """Compare as JSON does: true is not 1."""
-    if isinstance(left, bool) or isinstance(right, bool):
-        return left is right
-    if isinstance(left, Mapping) and isinstance(right, Mapping):
-        return left.keys() == right.keys() and all(_same(left[key], right[key]) for key in left)
-    if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(_same(a, b) for a, b in zip(left, right, strict=True))
-    return bool(left == right)

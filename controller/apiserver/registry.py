@@ -17,6 +17,7 @@ import orjson
 
 from controller.apiserver.compiled import codec_of
 from controller.apiserver.feed import Feed
+from controller.apiserver.fieldmanager.comparing import same_json
 from controller.apiserver.request import User
 from controller.apiserver.resources import Resource, ResourceTable, StoreName
 from controller.apiserver.watchcache import ResourceCache
@@ -346,7 +347,7 @@ def _type_of(body: Mapping[str, Any]) -> str:
 
 
 def _same(new: Object, old: Object) -> bool:
-    return {**new, "metadata": {**new["metadata"], "resourceVersion": ""}} == {
-        **old,
-        "metadata": {**old["metadata"], "resourceVersion": ""},
-    }
+    """Return whether nothing would change: equal as JSON, where true is not 1; the resourceVersion does not count."""
+    left = {**new, "metadata": {**new["metadata"], "resourceVersion": ""}}
+    right = {**old, "metadata": {**old["metadata"], "resourceVersion": ""}}
+    return left == right and same_json(left, right)  # the first is fast and nearly always settles it
