@@ -91,6 +91,13 @@ def test_finish():
     assert negotiation.finish(ApiResponse(404, b"404 page not found\n", "text/plain"), Form("yaml")).body == b"404 page not found\n"
 
 
+def test_a_large_answer_in_yaml():
+    value = {"items": [{"name": f"n{number}", "text": "x: y\n"} for number in range(10_000)]}
+    found = negotiation.to_yaml(orjson.dumps(value))
+    assert orjson.loads(found) == value
+    assert yaml.load(found[:200_000].rpartition(b"    },")[0] + b"}]}", Loader=yaml.CSafeLoader)["items"][:5] == value["items"][:5]
+
+
 @given(st.text(alphabet="abjson/*;=,q.109 v", max_size=60))
 def test_no_header_does_harm(accept):
     with contextlib.suppress(errors.NotAcceptableError):
