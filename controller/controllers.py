@@ -49,8 +49,8 @@ class Controllers:
 
     @property
     def synced(self) -> bool:
-        """Whether all caches are filled: part of the process's readiness."""
-        return all(informer.has_synced for informer in self.informers.all) and self.informers.custom.synced
+        """Whether all caches are filled: part of the process's readiness. Those of kinds that users add may be a moment behind."""
+        return all(informer.has_synced for informer in self.informers.all)
 
     async def run(self) -> None:
         """Run until cancelled, or until a part fails."""

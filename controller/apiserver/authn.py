@@ -14,7 +14,6 @@ from typing import Final
 from controller.apiserver.request import ANONYMOUS, User
 from lattice.api import errors, names
 
-
 _IMPERSONATE: Final = "impersonate-"
 
 
