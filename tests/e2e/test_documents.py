@@ -1,10 +1,10 @@
-"""The programs in docs/how-to/use-kubernetes-clients.md run as they stand there."""
+"""The programs in docs/how-to/use-kubernetes-clients.md and in README.md run as they stand there."""
 
-import os
 import re
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,9 +15,10 @@ from lattice.testing.operators import KopfOperator
 from lattice.testing.polling import eventually
 from lattice.testing.processes import Process
 from lattice.testing.rawobjects import Collection
+from lattice.testing.stories import sleeper
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "use-kubernetes-clients.md"
-PROGRAMS = blocks(DOCUMENT, "python")
+REPOSITORY = Path(__file__).resolve().parents[2]
+PROGRAMS = blocks(REPOSITORY / "docs" / "how-to" / "use-kubernetes-clients.md", "python")
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(90)]
 
 PRINTED = {
@@ -46,17 +47,32 @@ def test_every_program_is_known_here() -> None:
     assert len(PROGRAMS) == len(PRINTED) + 1  # and kopf's
 
 
-@pytest.mark.parametrize("line", PRINTED, ids=lambda line: line.split()[1])
-async def test_a_program_of_the_page_runs(plane: ControlPlane, client: Client, tmp_path: Path, line: str) -> None:
-    await Collection(client, "/apis/lattice.dev/v1/namespaces/default/workloads").gone("web")
-    (tmp_path / "program.py").write_text(program_with(line))
-    environment = {"KUBECONFIG": str(plane.kubeconfig), "PYTHONWARNINGS": "", "HOME": str(tmp_path), "PATH": os.environ["PATH"]}
-    process = Process([sys.executable, str(tmp_path / "program.py")], log=tmp_path / "log", env=environment)
+async def run(program: str, plane: ControlPlane, directory: Path) -> str:
+    """Run a program to its end and return what it printed."""
+    (directory / "program.py").write_text(program)
+    environment = {"KUBECONFIG": str(plane.kubeconfig), "HOME": str(directory)}
+    process = Process([sys.executable, str(directory / "program.py")], log=directory / "log", env=environment)
     process.start()
     await eventually(lambda: not process.running, 60, "the program to end")
     assert await process.stop() == 0, process.tail()
+    return process.tail()
+
+
+@pytest.mark.parametrize("line", PRINTED, ids=lambda line: line.split()[1])
+async def test_a_program_of_the_page_runs(plane: ControlPlane, client: Client, tmp_path: Path, line: str) -> None:
+    await Collection(client, "/apis/lattice.dev/v1/namespaces/default/workloads").gone("web")
+    printed = await run(program_with(line), plane, tmp_path)
     for pattern in PRINTED[line]:
-        assert re.search(pattern, process.tail()), process.tail()
+        assert re.search(pattern, printed), printed
+
+
+@pytest.mark.docker
+@pytest.mark.slow
+async def test_the_program_of_the_readme_runs(make_cluster: Any, tmp_path: Path) -> None:
+    cluster = await make_cluster()
+    await cluster.client.create(sleeper("db"))
+    [program] = blocks(REPOSITORY / "README.md", "python")
+    assert (await run(program, cluster, tmp_path)).splitlines()[-1] == "db Running"
 
 
 async def test_the_operator_of_the_page_runs(plane: ControlPlane, client: Client, tmp_path: Path, name: str) -> None:

@@ -125,7 +125,7 @@ async def test_every_kind_of_handler_is_told(client: Client, run_operator: Any, 
     await operator.told("daemon stopped", name)
     await objects.gone(name)
     assert len(operator.entries("created", name)) == len(operator.entries("deleted", name)) == 1
-    assert [entry["type"] for entry in operator.entries("seen", name)][-1] == "DELETED"
+    await eventually(lambda: operator.entries("seen", name)[-1]["type"] == "DELETED", 10, "the operator to see it go")
 
 
 async def events_of(client: Client, name: str, reason: str) -> list[dict[str, Any]]:
