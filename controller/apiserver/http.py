@@ -14,7 +14,7 @@ import ssl
 import uuid
 from typing import Any, Final
 
-from aiohttp import http_exceptions, web
+from aiohttp import http_exceptions, web, web_protocol
 from multidict import CIMultiDict
 
 from controller.apiserver import compression, websocket
@@ -59,12 +59,29 @@ _protocol_logger = logging.getLogger(f"{__name__}.protocol")
 _protocol_logger.addFilter(_NoForeignBytes())
 
 
+class _Connection(web.RequestHandler):
+    """aiohttp's connection, which tells the reader of a body that the rest of it will not come.
+
+    A segment that is no HTTP is queued by aiohttp as the next request, to be answered after the present one; which waits for its body
+    meanwhile, if the segment was meant to be part of that.
+    """
+
+    def data_received(self, data: bytes) -> None:
+        """See :class:`asyncio.Protocol`."""
+        super().data_received(data)
+        if self._messages and isinstance(self._messages[-1][0], web_protocol._ErrInfo) and self._current_request is not None:
+            self._current_request.content.set_exception(self._messages[-1][0].exc)
+
+
 class _Server(web.Server):
     """aiohttp's connection factory, which counts."""
 
     def __init__(self, connections: Connections, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._counted = connections
+
+    def __call__(self) -> web.RequestHandler:
+        return _Connection(self, loop=self._loop, **self._kwargs)
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
@@ -188,6 +205,9 @@ class HttpServer:
                     chunks.append(chunk)
                     if size > MAX_BODY_BYTES:
                         break
+        except http_exceptions.HttpProcessingError as error:
+            self.work.take(-size)
+            raise errors.BadRequestError("the body of the request is no correct HTTP") from error
         except TimeoutError:
             self.work.take(-size)
             message = f"the body of the request did not arrive within {_BODY_WITHIN_S:.0f} s: send it again"

@@ -1,9 +1,12 @@
 """What ``hack/fuzz`` has found, each as a test that says what the answer must be."""
 
+import asyncio
 import gzip
 import logging
 
 import pytest
+
+from lattice.testing.polling import eventually
 
 
 @pytest.mark.parametrize(
@@ -62,3 +65,19 @@ async def test_a_body_that_is_nested_too_deeply(api_server, depth):
         headers = {"Content-Type": "application/json"}
         async with session.post("/api/v1/namespaces/default/configmaps", data=body, headers=headers) as response:
             assert (response.status, (await response.json())["reason"]) == (400, "BadRequest")
+
+
+@pytest.mark.parametrize("apart", [True, False])
+async def test_a_chunk_that_is_no_chunk_is_answered_at_once(api_server, apart):
+    """Also where it comes long after the head: aiohttp then leaves the reader of the body waiting for what will never come."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", api_server.port, ssl=api_server.client_context())
+    head = b"POST /api/v1/namespaces/default/configmaps HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer admin-token\r\n"
+    writer.write(head + b'Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{"a":\r\n')
+    async with asyncio.timeout(5):
+        await writer.drain()
+        if apart:
+            await eventually(lambda: api_server.http.work.body_bytes > 0, 5, "the server to read the body")
+        writer.write(b"zz\r\n\r\n")
+        answer = await reader.read(100)
+    assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.0 400"))
+    writer.close()
