@@ -39,6 +39,8 @@ def make_plan(definition: Definition, items: tuple[Item, ...] | None, problem: s
     """
     if not definition.deleting or FINALIZER not in definition.finalizers:
         return Plan()
+    if not definition.established:
+        items = ()  # its names are another's: it was never served, so nobody could make an object of it
     if items is None:
         message = "could not list instances: no version of the kind is served; set served: true for one, so that its objects can be deleted"
         return Plan(condition=_condition("True", "InstanceDeletionCheck", message), waits=True)

@@ -75,7 +75,7 @@ class DefinitionReconciler:
         return found is None or not len(found.informer.cache)
 
     async def _plan(self, definition: Definition, problem: str = "") -> Plan:
-        items = await contents.list_items(self._client, definition.python_type()) if definition.versions else None
+        items = await contents.list_items(self._client, definition.python_type()) if definition.served else None
         return make_plan(definition, items, problem)
 
     async def _say(self, document: dict[str, Any], condition: meta.Condition) -> dict[str, Any]:

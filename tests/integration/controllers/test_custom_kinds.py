@@ -175,6 +175,21 @@ async def test_deleted_definition_takes_its_objects_and_what_they_own_along(clus
         await eventually(lambda: not informer_tasks(), what="the informer to end")
 
 
+async def test_definition_whose_names_are_anothers_goes_at_once(cluster: Any) -> None:
+    async with cluster.controllers():
+        await add_kind(cluster)
+        await add_specimen(cluster, "web")
+        rival = {
+            **DEFINITION,
+            "metadata": {"name": "rivals.example.dev"},
+            "spec": {**DEFINITION["spec"], "names": {"kind": "Specimen", "plural": "rivals"}},
+        }
+        await cluster.client.send("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", body=orjson.dumps(rival))
+        await cluster.client.delete(CustomResourceDefinition, "rivals.example.dev")
+        await wait_gone(cluster, CustomResourceDefinition, "rivals.example.dev", None)
+        assert await exists(cluster, SPECIMEN, "web")
+
+
 async def test_kind_that_comes_back_starts_empty(cluster: Any) -> None:
     async with cluster.controllers():
         for _ in range(5):

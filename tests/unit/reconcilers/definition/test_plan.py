@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from controller.definitionfacts import Definition, parse_definition
@@ -45,6 +47,10 @@ def test_objects_that_cannot_be_reached_keep_the_definition() -> None:
     assert not plan.finalize
     assert plan.condition is not None
     assert plan.condition.reason == "InstanceDeletionCheck"
+
+
+def test_definition_whose_names_were_refused_goes_at_once() -> None:
+    assert make_plan(replace(definition(), established=False), None).finalize
 
 
 def test_refusal_is_said() -> None:
