@@ -13,6 +13,7 @@ from controller.apiserver import bodies, shaping, tls
 from controller.apiserver.encoding import Codec
 from controller.apiserver.metadata import fill_new
 from controller.apiserver.resources import build_table
+from controller.apiserver.structural.structural import Structural
 from lattice.api import crds, errors, pod, schema, scheme, validation, workload
 from lattice.machinery.clock import SystemClock
 
@@ -58,7 +59,7 @@ def test_definitions_say_how_to_write_status_and_scale():
 
 
 def test_defaults_nulls_and_unknown_fields():
-    shape = shaping.Shape(schema.object_schema(pod.Pod))
+    shape = Structural(schema.object_schema(pod.Pod))
     obj = {
         "metadata": {"name": "x", "bogus": 1},
         "spec": {
@@ -85,7 +86,7 @@ def test_defaults_nulls_and_unknown_fields():
 
 
 def test_normalising_twice_changes_nothing():
-    shape = shaping.Shape(schema.object_schema(workload.Workload))
+    shape = Structural(schema.object_schema(workload.Workload))
     obj = {"metadata": {}, "spec": {"image": "x", "ports": [{"containerPort": 1}], "storage": {}}}
     shape.normalise(obj)
     again = yaml.safe_load(yaml.safe_dump(obj))
