@@ -8,28 +8,30 @@ work slower. A caller asks :data:`QUICK_BYTES` whether a body is small enough to
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 _GZIP_WBITS: Final = 31
 """zlib's number for a window of 32 KiB in a gzip frame."""
 _LEVEL: Final = 1
 
-_compress: Callable[..., bytes]
+_compressor: Callable[..., Any]
 try:
     from isal import isal_zlib
 except ImportError:
     ENGINE: str = "zlib"
     QUICK_BYTES: int = 256 * 1024
-    _compress = zlib.compress
+    _compressor = zlib.compressobj
 else:
     ENGINE = "isal"
-    QUICK_BYTES = 2 * 1024 * 1024
-    """Up to this size, compressing takes under 3 ms: less than a thread and its way back cost beside a busy event loop."""
-    _compress = isal_zlib.compress
+    QUICK_BYTES = 3 * 1024 * 1024
+    """Up to this size, compressing takes under 4 ms: less than a thread and its way back cost beside a busy event loop."""
+    _compressor = isal_zlib.compressobj
 
 
-def gzip(data: bytes) -> bytes:
-    """Return ``data`` as a gzip stream: the same bytes for the same data (no time, no name in it)."""
-    options: dict[str, Any] = {"level": _LEVEL, "wbits": _GZIP_WBITS}
-    return _compress(data, **options)
+def gzip(pieces: Iterable[bytes]) -> bytes:
+    """Return ``pieces`` as one gzip stream: the same bytes for the same pieces (no time, no name in it)."""
+    stream = _compressor(level=_LEVEL, wbits=_GZIP_WBITS)
+    packed = [stream.compress(piece) for piece in pieces]
+    packed.append(stream.flush())
+    return b"".join(packed)

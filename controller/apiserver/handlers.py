@@ -9,7 +9,7 @@ from controller.apiserver.compiled import codec_of
 from controller.apiserver.deletion import Deleter, parse_delete_options
 from controller.apiserver.desired import DesiredView
 from controller.apiserver.negotiation import PROTOBUF, finish, negotiate
-from controller.apiserver.reading import Page, Reader, list_body, parse_position
+from controller.apiserver.reading import Page, Reader, list_response, parse_position
 from controller.apiserver.registry import Registry
 from controller.apiserver.request import JSON, ApiRequest, ApiResponse, ApiStream, RequestInfo, User, path_not_found
 from controller.apiserver.resources import Resource
@@ -45,10 +45,10 @@ class ObjectHandlers:
             answer.body = views.shown(view, resource, answer.body)
         if resource.deprecation:
             answer.warnings.append(resource.deprecation)
-        if form.encoding == "protobuf" and answer.content_type == JSON and len(answer.body) <= protobuf.MAX_JSON_BYTES:
-            encoded = protobuf.encode(orjson.loads(answer.body))
+        if form.encoding == "protobuf" and answer.content_type == JSON and answer.size_bytes <= protobuf.MAX_JSON_BYTES:
+            encoded = protobuf.encode(orjson.loads(answer.whole()))
             if encoded is not None:
-                answer.body, answer.content_type = encoded, PROTOBUF
+                answer.body, answer.items, answer.content_type = encoded, None, PROTOBUF
         return answer if form.plain else finish(answer, form)
 
     async def _handle(
@@ -132,7 +132,7 @@ class ObjectHandlers:
 
 def _listed(resource: Resource, page: Page, view: View | None) -> ApiResponse:
     if view is None:
-        return ApiResponse(200, list_body(resource, page.entries, page.metadata))
+        return list_response(resource, page.entries, page.metadata)
     convert = codec_of(resource).view
     return ApiResponse(200, view.collection((convert(entry.raw) for entry in page.entries), page.metadata))
 

@@ -12,6 +12,7 @@ import itertools
 import logging
 import ssl
 import uuid
+from collections.abc import Iterable
 from typing import Any, Final
 
 from aiohttp import http_exceptions, web, web_protocol
@@ -228,32 +229,34 @@ class HttpServer:
         return CIMultiDict({**fixed, **answer.headers})
 
     async def _whole(self, request: web.BaseRequest, answer: ApiResponse) -> web.StreamResponse:
-        headers, body = self._headers(answer), answer.body
+        headers, size_bytes = self._headers(answer), answer.size_bytes
         for warning in answer.warning_headers():
             headers.add("Warning", warning)
-        if len(body) > _GZIP_FROM_BYTES and "gzip" in request.headers.get("Accept-Encoding", ""):
-            quick = len(body) <= compression.QUICK_BYTES
-            body = compression.gzip(body) if quick else await asyncio.to_thread(compression.gzip, body)  # must not hold up the others
+        pieces: Iterable[bytes] = answer.pieces(_SLICE_BYTES)
+        if size_bytes > _GZIP_FROM_BYTES and "gzip" in request.headers.get("Accept-Encoding", ""):
+            quick = size_bytes <= compression.QUICK_BYTES
+            packed = compression.gzip(pieces) if quick else await asyncio.to_thread(compression.gzip, pieces)  # must not hold up the others
+            pieces, size_bytes = (packed,), len(packed)
             headers["Content-Encoding"] = "gzip"
             headers["Vary"] = "Accept-Encoding"
-        if len(body) <= _SLICE_BYTES:
-            return web.Response(status=answer.status, body=body, headers=headers)
-        self.work.take(len(body), refuse=request.method == "GET")  # what a write has done is told in every case
+        if size_bytes <= _SLICE_BYTES:
+            return web.Response(status=answer.status, body=b"".join(pieces), headers=headers)
+        self.work.take(size_bytes, refuse=request.method == "GET")  # what a write has done is told in every case
         try:
-            return await self._slices(request, answer.status, headers, body)
+            headers["Content-Length"] = str(size_bytes)
+            return await self._in_slices(request, web.StreamResponse(status=answer.status, headers=headers), pieces)
         finally:
-            self.work.take(-len(body))
+            self.work.take(-size_bytes)
 
     @staticmethod
-    async def _slices(request: web.BaseRequest, status: int, headers: CIMultiDict[str], body: bytes) -> web.StreamResponse:
-        response = web.StreamResponse(status=status, headers=headers)
-        response.content_length = len(body)
-        whole = memoryview(body)
+    async def _in_slices(request: web.BaseRequest, response: web.StreamResponse, pieces: Iterable[bytes]) -> web.StreamResponse:
         try:
             await response.prepare(request)
-            for start in range(0, len(body), _SLICE_BYTES):
-                async with asyncio.timeout(_STALL_S):
-                    await response.write(whole[start : start + _SLICE_BYTES])
+            for piece in pieces if request.method != "HEAD" else ():
+                view = memoryview(piece)
+                for start in range(0, len(piece), _SLICE_BYTES):
+                    async with asyncio.timeout(_STALL_S):
+                        await response.write(view[start : start + _SLICE_BYTES])
             await response.write_eof()
         except ConnectionError:
             logger.debug("the reader of a large answer is gone", extra={"path": request.path[:256]})

@@ -33,14 +33,14 @@ class InProcessTransport:
             return base.Response(answer.status, self._headers, body)
         if answer.warnings:
             self._headers["warning"] = ", ".join(answer.warning_headers())
-        return base.Response(answer.status, self._headers, answer.body)
+        return base.Response(answer.status, self._headers, answer.whole())
 
     async def stream(self, request: base.Request) -> AsyncGenerator[bytes]:
         """See the protocol."""
         answer = await self._api.handle(self._request(request))
         self._headers = {name.lower(): value for name, value in answer.headers.items()}
         if not isinstance(answer, ApiStream):
-            raise parse_error(base.Response(answer.status, self._headers, answer.body))
+            raise parse_error(base.Response(answer.status, self._headers, answer.whole()))
         cut = False
 
         def note() -> None:

@@ -162,8 +162,8 @@ def finish(response: ApiResponse, form: Form) -> ApiResponse:
     if response.content_type != JSON or (form.encoding != "yaml" and not form.pretty) or not response.body:
         return response
     if form.encoding == "yaml":
-        return replace(response, body=to_yaml(response.body), content_type=YAML)
-    return replace(response, body=orjson.dumps(orjson.loads(response.body), option=orjson.OPT_INDENT_2))
+        return replace(response, body=to_yaml(response.whole()), items=None, content_type=YAML)
+    return replace(response, body=orjson.dumps(orjson.loads(response.whole()), option=orjson.OPT_INDENT_2), items=None)
 
 
 _Base: Final[Any] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)

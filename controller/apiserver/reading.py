@@ -15,6 +15,7 @@ import orjson
 from controller.apiserver import selection, shaping, tokens
 from controller.apiserver.compiled import codec_of
 from controller.apiserver.registry import Registry
+from controller.apiserver.request import ApiResponse
 from controller.apiserver.resources import Resource
 from controller.apiserver.watchcache import Entry
 from controller.store import base
@@ -272,13 +273,16 @@ def check_watch(query: Mapping[str, str]) -> None:
         raise errors.InvalidError.of(kind="ListOptions", group="meta.k8s.io", name="", causes=causes)
 
 
-def list_body(resource: Resource, entries: Sequence[Entry], metadata: Mapping[str, Any]) -> bytes:
+def list_response(resource: Resource, entries: Sequence[Entry], metadata: Mapping[str, Any]) -> ApiResponse:
     """Return a list made of the entries' bytes. As in Kubernetes, items of built-in kinds leave apiVersion and kind to the list."""
     head = {"kind": resource.list_kind, "apiVersion": resource.group_version}
     data = dict(metadata)
     if resource.custom:
         data.setdefault("continue", "")
+    items = [entry.raw for entry in entries]
     codec = codec_of(resource)
-    item = codec.view if resource.custom else codec.without_head
-    items = b",".join([item(entry.raw) for entry in entries])
-    return b'%b,"metadata":%b,"items":[%b]}' % (orjson.dumps(head)[:-1], orjson.dumps(data), items)
+    if not resource.custom:
+        items = list(map(codec.without_head, items))
+    elif resource.converted:
+        items = list(map(codec.view, items))
+    return ApiResponse(200, b'%b,"metadata":%b,"items":[' % (orjson.dumps(head)[:-1], orjson.dumps(data)), items=items)

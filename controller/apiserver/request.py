@@ -7,7 +7,7 @@ knows no table of resources, so that authorization can judge a request for somet
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import unquote
@@ -18,6 +18,7 @@ from lattice.api import errors
 
 JSON: Final = "application/json"
 TEXT: Final = "text/plain; charset=utf-8"
+_LIST_END: Final = b"]}"
 TRUE: Final = frozenset({"true", "1", "t", "T", "TRUE", "True"})
 
 
@@ -66,10 +67,38 @@ class ApiResponse:
 
     status: int
     body: bytes
+    """The body, or of a list what stands before its items: then :meth:`whole` and :meth:`pieces` have all of it."""
     content_type: str = JSON
     headers: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     """Sentences for the user, each in a Warning header of its own."""
+    items: Sequence[bytes] | None = None
+    """The items of a list in JSON. They are the cache's own bytes: a large list is never copied into one piece to be sent."""
+
+    @property
+    def size_bytes(self) -> int:
+        """How large the body is."""
+        if self.items is None:
+            return len(self.body)
+        return len(self.body) + sum(map(len, self.items)) + max(len(self.items) - 1, 0) + len(_LIST_END)
+
+    def whole(self) -> bytes:
+        """Return the body in one piece."""
+        return self.body if self.items is None else b"".join((self.body, b",".join(self.items), _LIST_END))
+
+    def pieces(self, most_bytes: int) -> Iterator[bytes]:
+        """Yield the body in order, in pieces of about ``most_bytes``; one item is never divided."""
+        if self.items is None:
+            yield self.body
+            return
+        before, taken, size_bytes = self.body, list[bytes](), 0
+        for item in self.items:
+            taken.append(item)
+            size_bytes += len(item) + 1
+            if size_bytes >= most_bytes:
+                yield before + b",".join(taken)
+                before, taken, size_bytes = b"", [b""], 0  # the empty one puts a comma before the next
+        yield b"".join((before, b",".join(taken), _LIST_END))
 
     def warning_headers(self) -> list[str]:
         """Return the values of the Warning headers: RFC 7234 code 299, no agent, the text quoted."""

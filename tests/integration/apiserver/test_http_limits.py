@@ -131,3 +131,15 @@ async def test_a_reader_that_stands_still_is_cut(api_server, monkeypatch):
         writer.transport.abort()
         async with client.get(f"{CONFIGMAPS}/big-1") as response:
             assert response.status == 200
+
+
+async def test_the_head_of_a_large_list_says_how_large_it_is(api_server):
+    async with session(api_server, api_server.port, auto_decompress=False) as client:
+        await fill(client, objects=4, size=140_000)
+        headers = {"Accept-Encoding": "identity"}
+        async with client.get(CONFIGMAPS, headers=headers) as whole, client.head(CONFIGMAPS, headers=headers) as head:
+            assert head.status == 200
+            assert head.headers["Content-Length"] == str(len(await whole.read()))
+            assert await head.read() == b""
+        async with client.get(f"{CONFIGMAPS}/big-1") as response:
+            assert response.status == 200, "the connection goes on"

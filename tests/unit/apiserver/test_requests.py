@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.apiserver import authn, authz
-from controller.apiserver.request import ANONYMOUS, ApiRequest, RequestInfo, User, flag, parse_path
+from controller.apiserver.request import ANONYMOUS, ApiRequest, ApiResponse, RequestInfo, User, flag, parse_path
 from lattice.api import errors
 
 PATHS = [
@@ -160,3 +160,16 @@ def test_bad_token_files_are_explained_without_showing_tokens(tmp_path, text):
     with pytest.raises(errors.UsageError, match="line") as caught:
         authn.load_token_file(path)
     assert "secret-token" not in str(caught.value)
+
+
+@given(items=st.lists(st.binary(max_size=40), max_size=20), most=st.integers(1, 100))
+def test_a_list_is_the_same_in_pieces_and_in_one(items, most):
+    response = ApiResponse(200, b'{"items":[', items=items)
+    assert response.whole() == b'{"items":[' + b",".join(items) + b"]}"
+    assert b"".join(response.pieces(most)) == response.whole()
+    assert response.size_bytes == len(response.whole())
+
+
+def test_a_body_without_items_is_one_piece():
+    response = ApiResponse(200, b"ok")
+    assert (response.whole(), list(response.pieces(1)), response.size_bytes) == (b"ok", [b"ok"], 2)
