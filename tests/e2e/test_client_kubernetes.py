@@ -264,6 +264,18 @@ async def test_a_kind_of_the_users_own(api: client.ApiClient, name: str) -> None
     )
 
 
+def test_a_definition_that_wants_a_webhook_is_refused(api: client.ApiClient, name: str) -> None:
+    webhook = {"conversionReviewVersions": ["v1"], "clientConfig": {"url": "https://127.0.0.1/convert"}}
+    body = definition(f"{name}.example.dev")
+    body["spec"]["conversion"] = {"strategy": "Webhook", "webhook": webhook}
+    with pytest.raises(ApiException) as refused:
+        client.ApiextensionsV1Api(api).create_custom_resource_definition(body)
+    assert [cause["field"] for cause in status_of(refused)["details"]["causes"]] == ["spec.conversion.strategy"]
+    with pytest.raises(ApiException) as kept:
+        client.ApiextensionsV1Api(api).delete_custom_resource_definition("workloads.lattice.dev")
+    assert kept.value.status == 403
+
+
 async def test_a_watch_from_a_forgotten_revision_says_so(tmp_path: Path) -> None:
     async with ControlPlane(tmp_path / "plane") as plane:
         await plane.start_server()
