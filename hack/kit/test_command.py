@@ -83,6 +83,7 @@ def _lint(run: Run) -> None:
     run.command(
         "mypy hack", ["env", "MYPYPATH=hack", str(bin_dir / "mypy"), "--explicit-package-bases", "hack/kit", "hack/live", "hack/check.py"]
     )
+    run.command("mypy examples", [str(bin_dir / "mypy"), *map(str, sorted((REPOSITORY / "examples").glob("*/*.py")))])
     run.command("import contracts", [str(bin_dir / "lint-imports")])
     run.command("generated files", ["hack/gen", "--check"])
     scripts = [path for path in (REPOSITORY / "hack").iterdir() if path.is_file() and _is_shell(path)]
