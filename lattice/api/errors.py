@@ -198,13 +198,14 @@ class InvalidError(ApiError):
             name: the object's name, may be empty.
             causes: at least one.
         """
-        texts = [f"{cause.field}: {cause.message}" for cause in causes]
+        texts = list(dict.fromkeys(f"{cause.field}: {cause.message}" for cause in causes))  # twice in the causes is once in the message
         what = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
         qualified = f"{kind}.{group}" if group else kind
         details: dict[str, Any] = {"name": name} if name else {}
         if group:
             details["group"] = group
-        details["kind"] = kind
+        if kind:
+            details["kind"] = kind
         details["causes"] = [cause.to_dict() for cause in causes]
         return cls(f'{qualified} "{name}" is invalid: {what}', details=details)
 
