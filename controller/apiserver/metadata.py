@@ -127,7 +127,10 @@ def _check_owners(owners: Any) -> list[Cause]:
 
 
 def check_update(new: dict[str, Any], old: dict[str, Any]) -> list[Cause]:
-    """Return what is wrong with the change from ``old`` to ``new``."""
+    """Return what is wrong with the change from ``old`` to ``new``; each cause twice.
+
+    Kubernetes checks changes of metadata for all kinds and again for the kind, and clients see the causes of both.
+    """
     if not old.get("deletionTimestamp"):
         return []
     added = [name for name in new.get("finalizers") or () if name not in (old.get("finalizers") or ())]
@@ -135,4 +138,4 @@ def check_update(new: dict[str, Any], old: dict[str, Any]) -> list[Cause]:
         return []
     listed = "{" + ", ".join(shaping.shown(name) for name in added) + "}"
     message = f"no new finalizers can be added if the object is being deleted, found new finalizers []string{listed}"
-    return [shaping.forbidden("metadata.finalizers", message)]
+    return [shaping.forbidden("metadata.finalizers", message)] * 2
