@@ -37,8 +37,9 @@ UID_MARK: Final = "00000000-f055-0000-0000-000000000000"
 
 _JSON: Final = "application/json"
 _PATCHES: Final = (
-    "application/merge-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json", "application/json-patch+json",
-    "application/apply-patch+yaml", "application/apply-patch+yaml", "application/apply-patch+cbor", "application/json", "",
+    "application/merge-patch+json", "application/merge-patch+json", "application/merge-patch+json", "application/json-patch+json",
+    "application/json-patch+json", "application/strategic-merge-patch+json", "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml", "application/apply-patch+yaml", "application/apply-patch+yaml",
 )  # fmt: skip
 _TYPES: Final = (
     "application/json; charset=utf-8", "application/json; charset=latin-1", "application/yaml", "text/plain", "", ";;;", "*/*",
@@ -124,7 +125,12 @@ class Generator:
         subjects: what to attack.
     """
 
-    def __init__(self, seed: int, worker: int, subjects: Sequence[Subject] = (*BUILT_IN, *CUSTOM, *CUSTOM, DEFINITIONS, *REVIEWS)) -> None:
+    def __init__(
+        self,
+        seed: int,
+        worker: int,
+        subjects: Sequence[Subject] = (*BUILT_IN, *BUILT_IN, *CUSTOM, *CUSTOM, *CUSTOM, DEFINITIONS, DEFINITIONS, *REVIEWS),
+    ) -> None:
         self._random = Random(f"{seed}/{worker}")  # noqa: S311 - it has to be repeatable
         self._subjects = subjects
         self._names = tuple(f"w{worker}-{letter}" for letter in "abc")
@@ -153,7 +159,7 @@ class Generator:
         target, subresource = self._target(subject, method, name)
         query = self._query(method, collection=target in {subject.collection, subject.everywhere}, apply=False)
         content_type = self._content_type(method)
-        if content_type.startswith("application/apply-patch") and random.random() < 0.9:
+        if content_type == "application/apply-patch+yaml" and random.random() < 0.9:
             query["fieldManager"] = random.choice(("fuzz", "other", "third"))
             if random.random() < 0.5:
                 query["force"] = "true"
@@ -162,7 +168,7 @@ class Generator:
                 f"fuzz=yes,metadata.name={name}" if random.random() < 0.1 else f"worker={name}"
             )  # never what is not ours
         headers = [("Content-Type", content_type)] if content_type else []
-        if random.random() < 0.15:
+        if random.random() < 0.1:
             headers.append(("Accept", random.choice(_ACCEPTS)))
         if random.random() < 0.02:
             headers.append(random.choice(_HEADERS))
@@ -227,8 +233,12 @@ class Generator:
     def _content_type(self, method: str) -> str:
         random = self._random
         if method == "PATCH":
-            return random.choice(_PATCHES)
-        return random.choice(_TYPES) if random.random() < 0.15 else _JSON
+            return (
+                random.choice(_PATCHES)
+                if random.random() < 0.95
+                else random.choice(("", "application/json", "application/apply-patch+cbor"))
+            )
+        return random.choice(_TYPES) if random.random() < 0.1 else _JSON
 
     def _body(self, subject: Subject, method: str, content_type: str, name: str, subresource: str) -> bytes:
         random = self._random
@@ -260,8 +270,8 @@ class Generator:
         if subject is DEFINITIONS:
             return self._definition()
         if subresource == "scale":
-            metadata = {"name": name, "namespace": NAMESPACE, "resourceVersion": VERSION_MARK}
-            return {"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": metadata, "spec": {"replicas": random.choice((0, 1, 3))}}
+            own = {"name": name, "namespace": NAMESPACE, "resourceVersion": VERSION_MARK}
+            return {"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": own, "spec": {"replicas": random.choice((0, 1, 3))}}
         if subresource == "binding":
             target = {"apiVersion": "v1", "kind": "Node", "name": random.choice(self._names)}
             return {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target}
@@ -274,7 +284,9 @@ class Generator:
                 "spec": {"audiences": ["a"], "expirationSeconds": 600},
             }
         tree = subject.valid(name)
-        metadata = tree["metadata"]
+        if not subject.stored:
+            return tree
+        metadata: dict[str, Any] = tree["metadata"]
         if method == "PUT" and random.random() < 0.9:
             metadata["resourceVersion"] = VERSION_MARK
         if method == "POST" and random.random() < 0.1:

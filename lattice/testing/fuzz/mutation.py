@@ -87,7 +87,7 @@ def has_raw(value: Any) -> bool:
     """Return whether only :func:`render` can write this."""
     if isinstance(value, dict):
         return any(map(has_raw, value.values()))
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return any(map(has_raw, value))
     return isinstance(value, Raw | Pairs)
 

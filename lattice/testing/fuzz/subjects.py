@@ -35,7 +35,9 @@ class Subject:
         return self.collection.replace(f"/namespaces/{NAMESPACE}", "")
 
     def valid(self, name: str) -> dict[str, Any]:
-        """Return a correct object."""
+        """Return a correct object. A review has no metadata."""
+        if not self.stored:
+            return {"apiVersion": self.api_version, "kind": self.kind, **self.body}
         metadata = {"name": name, "labels": {"fuzz": "yes", "a": "b"}, "annotations": {"example.com/a": "b"}}
         return {"apiVersion": self.api_version, "kind": self.kind, "metadata": metadata, **self.body}
 
@@ -89,7 +91,8 @@ BUILT_IN: Final = (
     ),
     Subject(
         collection=f"/apis/lattice.dev/v1/namespaces/{NAMESPACE}/workloads", api_version="lattice.dev/v1", kind="Workload",
-        body={"spec": {"engine": "postgres", "version": "17", "replicas": 0}}, subresources=("status", "scale"), steady=False,
+        body={"spec": {"image": "busybox:1", "replicas": 1, "storage": {"size": "1Gi"}, "env": [{"name": "A", "value": "b"}]}},
+        subresources=("status", "scale"), steady=False,
     ),
 )  # fmt: skip
 
