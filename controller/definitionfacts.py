@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lattice.api import meta, scheme
+from lattice.api import names as lattice_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,8 @@ class Definition:
     versions: tuple[str, ...]
     """Served versions, the one that objects are stored in first."""
     established: bool
+    """Its kind is served. Never said of one that is called like a kind of Lattice's own, whatever its conditions say: what is found
+    at its path are not its objects."""
     deleting: bool
     finalizers: tuple[str, ...]
 
@@ -53,6 +56,11 @@ class Definition:
         )
 
 
+def _is_shadow(group: str, plural: str) -> bool:
+    """Whether a definition outside of our own group is called like a kind that comes with Lattice."""
+    return group != lattice_names.GROUP and any(group == kind.GROUP and plural == kind.PLURAL for kind in (*scheme.KINDS, *scheme.REVIEWS))
+
+
 def slim_definition(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return what :func:`parse_definition` reads, without the schemas, which may be large."""
     spec, status = document.get("spec") or {}, document.get("status") or {}
@@ -79,7 +87,8 @@ def parse_definition(document: Mapping[str, Any]) -> Definition:
         plural=names.get("plural", ""),
         namespaced=spec.get("scope") == "Namespaced",
         versions=tuple(version["name"] for version in versions),
-        established=any(condition.get("type") == "Established" and condition.get("status") == "True" for condition in conditions),
+        established=not _is_shadow(spec.get("group", ""), names.get("plural", ""))
+        and any(condition.get("type") == "Established" and condition.get("status") == "True" for condition in conditions),
         deleting=bool(metadata.get("deletionTimestamp")),
         finalizers=tuple(metadata.get("finalizers") or ()),
     )

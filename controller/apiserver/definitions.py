@@ -225,7 +225,7 @@ class Definitions:
 
     def _update(self, name: str, definition: Object) -> Rows | None:
         """Return the new rows, or ``None`` if what is served stays as it is."""
-        if definition["spec"]["group"] == names.GROUP:
+        if definition["spec"]["group"] == names.GROUP or self._is_brought(definition):
             return None
         if not is_condition(definition, "Established"):
             if not is_condition(definition, "NamesAccepted"):
@@ -243,6 +243,11 @@ class Definitions:
         self._served[name] = (definition["spec"], terminating, rows)
         self._table.replace(rows.stored.group, rows.stored.plural, rows.served)
         return rows
+
+    def _is_brought(self, definition: Object) -> bool:
+        """Whether a kind of this name comes with Lattice. Whatever the conditions say, which anybody may have written: it stays."""
+        group, plural = definition["spec"]["group"], definition["spec"]["names"]["plural"]
+        return any(row.brought and row.group == group and row.plural == plural for row in self._table.all)
 
     def _stop(self, name: str) -> None:
         known = self._served.pop(name, None)

@@ -56,5 +56,5 @@ class Naming:
     def _judge(self, definition: Object) -> Object:
         spec = definition["spec"]
         group, plural = spec["group"], spec["names"]["plural"]
-        others = [row for row in self._registry.table.all if row.group == group and row.plural != plural]
+        others = [row for row in self._registry.table.all if row.group == group and (row.plural != plural or row.brought)]
         return {**definition, "status": accept_names(definition, others, self._registry.clock.now())}

@@ -109,6 +109,11 @@ class Resource:
         return self.kind if self.type is not None else ""
 
     @property
+    def brought(self) -> bool:
+        """Whether it comes with Lattice: no definition can take its place."""
+        return self.type is not None or self.virtual
+
+    @property
     def qualified(self) -> str:
         """Plural with the group, as error messages name it."""
         return f"{self.plural}.{self.group}" if self.group else self.plural

@@ -16,18 +16,10 @@ from controller.apiserver.compiled import structural_of
 from controller.apiserver.request import RequestInfo, User
 from controller.apiserver.resources import Resource
 from controller.apiserver.writing import WriteOptions, Writer
-from lattice.api import authentication, authorization, errors, meta, names, schema
+from lattice.api import errors, names, schema, scheme
 from lattice.api.errors import Cause
 from lattice.machinery.clock import Clock
 
-_KINDS: Final[tuple[type[meta.Object], ...]] = (
-    authorization.SelfSubjectAccessReview,
-    authorization.SelfSubjectRulesReview,
-    authorization.SubjectAccessReview,
-    authorization.LocalSubjectAccessReview,
-    authentication.SelfSubjectReview,
-    authentication.TokenReview,
-)
 AUDIENCE: Final = "https://kubernetes.default.svc"
 """For whom all our tokens are good: the API server, by the name that Kubernetes gives it."""
 
@@ -50,7 +42,7 @@ def resources() -> tuple[Resource, ...]:
             virtual=True,
             type=kind,
         )
-        for kind in _KINDS
+        for kind in scheme.REVIEWS
     )
 
 

@@ -7,6 +7,8 @@ from functools import lru_cache
 from typing import Any, Final
 
 from lattice.api import (
+    authentication,
+    authorization,
     configmap,
     customresource,
     event,
@@ -37,6 +39,16 @@ KINDS: Final[tuple[type[meta.Object], ...]] = (
     workload.Workload,
     tombstone.Tombstone,
 )
+
+REVIEWS: Final[tuple[type[meta.Object], ...]] = (
+    authorization.SelfSubjectAccessReview,
+    authorization.SelfSubjectRulesReview,
+    authorization.SubjectAccessReview,
+    authorization.LocalSubjectAccessReview,
+    authentication.SelfSubjectReview,
+    authentication.TokenReview,
+)
+"""Kinds of which nothing is stored: creating one is asking."""
 
 _BY_KIND: Final[Mapping[tuple[str, str], type[meta.Object]]] = {(kind.group_version(), kind.KIND): kind for kind in KINDS}
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from controller.apiserver import shaping
 from controller.apiserver.structural import defaultchecks, fieldpaths, rulechecks, schemachecks, schematypes
@@ -20,6 +21,9 @@ from lattice.api.errors import Cause
 
 Object = dict[str, Any]
 MAX_SELECTABLE_FIELDS: Final = 8
+_APPROVED: Final = "api-approved.kubernetes.io"
+_APPROVED_SEE: Final = "https://github.com/kubernetes/enhancements/pull/1111"
+_APPROVALS: Final = frozenset({"approved", "bypassed"})
 _LABEL: Final = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _LABEL_TEXT: Final = (
     "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an "
@@ -69,7 +73,7 @@ def check_definition(new: Mapping[str, Any], old: Mapping[str, Any] | None = Non
     A schema that is as it was before is not checked again: it was accepted once.
     """
     spec = new["spec"]
-    causes = list(_check_names(new))
+    causes = list(_check_names(new)) + _check_approval(new, old)
     causes += _check_versions(spec)
     causes += _check_conversion(spec)
     if spec.get("preserveUnknownFields"):
@@ -130,6 +134,30 @@ def _check_names(definition: Mapping[str, Any]) -> Iterator[Cause]:
         for index, value in enumerate(names.get(key) or ()):
             if problem := _label(value):
                 yield shaped(f"spec.names.{key}[{index}]", value, problem)
+
+
+def _check_approval(new: Mapping[str, Any], old: Mapping[str, Any] | None) -> list[Cause]:
+    """Check that a definition in a group of Kubernetes' community says who approved it; one that was let through once stays so."""
+    if not f".{new['spec'].get('group') or ''}".endswith((".k8s.io", ".kubernetes.io")):
+        return []
+    state, field = _approval(new), f"metadata.annotations[{_APPROVED}]"
+    if state in _APPROVALS or (old is not None and state == _approval(old)):
+        return []
+    if state == "missing":
+        return [shaping.required(field, f'protected groups must have approval annotation "{_APPROVED}", see {_APPROVED_SEE}')]
+    text = f'protected groups must have approval annotation "{_APPROVED}" with either a URL or a reason starting with "unapproved"'
+    return [shaped(field, new["metadata"]["annotations"][_APPROVED], f"{text}, see {_APPROVED_SEE}")]
+
+
+def _approval(definition: Mapping[str, Any]) -> str:
+    text = (definition["metadata"].get("annotations") or {}).get(_APPROVED) or ""
+    if not text or text.startswith("unapproved"):
+        return "bypassed" if text else "missing"
+    try:
+        url = urlsplit(text)
+    except ValueError:
+        return "invalid"
+    return "approved" if url.scheme and url.netloc else "invalid"
 
 
 def _check_versions(spec: Mapping[str, Any]) -> Iterator[Cause]:
