@@ -117,6 +117,8 @@ def parse_apply(body: bytes, *, strict: bool = True) -> Body:
 
 
 def _checked_map(found: Body) -> Body:
+    if found.value is None:
+        return Body({}, found.duplicates)  # and then it does not say what it is
     if not isinstance(found.value, dict):
         problem = f"json: cannot unmarshal {gojson.type_of(found.value)} into Go value of type map[string]interface {{}}"
         raise errors.BadRequestError(f"error decoding YAML: error unmarshaling JSON: while decoding JSON: {problem}")

@@ -16,7 +16,8 @@ _SUFFIX_ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
 _SUFFIX_LENGTH: Final = 5
 _MAX_GENERATE_PREFIX: Final = 58
 _PLAIN_FINALIZERS: Final = frozenset({names.FINALIZER_FOREGROUND, names.FINALIZER_ORPHAN, "kubernetes"})
-_IMMUTABLE: Final = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
+_KEPT: Final = ("name", "namespace", "creationTimestamp")
+_IMMUTABLE: Final = ("uid", "deletionTimestamp", "deletionGracePeriodSeconds")
 
 
 def timestamp(now: datetime) -> str:
@@ -47,25 +48,33 @@ def fill_new(metadata: dict[str, Any], *, now: datetime, rng: random.Random) -> 
     metadata["creationTimestamp"] = timestamp(now)
 
 
-def keep_system_fields(resource: Resource, new: dict[str, Any], old: dict[str, Any]) -> None:
+def keep_system_fields(resource: Resource, new: dict[str, Any], old: dict[str, Any], *, patched: bool) -> None:
     """Carry over what an update may leave out, and refuse a change of what the server owns.
+
+    A uid is a precondition of a replacement; in a patch it is a change, which :func:`check_update` refuses.
 
     Raises:
         errors.ConflictError: the uid is of another life of this object.
     """
     metadata, previous = new["metadata"], old["metadata"]
     uid = metadata.get("uid")
-    if uid and uid != previous["uid"]:
+    if uid and uid != previous["uid"] and not patched:
         message = (
             f'Operation cannot be fulfilled on {resource.qualified} "{previous["name"]}": StorageError: invalid object, Code: 4, '
             f"Key: /registry/{resource.root}/{'' if not previous.get('namespace') else previous['namespace'] + '/'}{previous['name']}, "
-            f"ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {previous['uid']}"
+            f"ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, "
+            f"UID in object meta: {previous['uid']}"
         )
         raise errors.ConflictError(message, details=resource.details(previous["name"]))
-    for key in _IMMUTABLE:
+    for key in _KEPT:
         if key in previous:
             metadata[key] = previous[key]
         else:
+            metadata.pop(key, None)
+    for key in _IMMUTABLE:
+        if key in previous and (not metadata.get(key) or key == "deletionTimestamp"):
+            metadata[key] = previous[key]
+        elif metadata.get(key) is None:
             metadata.pop(key, None)
     metadata.pop("selfLink", None)
     if metadata.get("managedFields") is None and "managedFields" in previous:
@@ -86,15 +95,23 @@ def check(resource: Resource, metadata: dict[str, Any]) -> list[Cause]:
         problem = validation.check_label(name) if resource.plural == "namespaces" else validation.check_subdomain(name)
         if problem:
             causes.append(shaping.invalid("metadata.name", name, problem))
+    causes += [
+        shaping.invalid("metadata.finalizers", finalizer, problem)
+        for finalizer in metadata.get("finalizers") or ()
+        if finalizer not in _PLAIN_FINALIZERS and (problem := validation.check_qualified_name(finalizer))
+    ]
+    return causes + check_common(metadata)
+
+
+def check_common(metadata: dict[str, Any]) -> list[Cause]:
+    """Return what is wrong with labels, annotations and owners, which Kubernetes looks at three times when it checks an update."""
+    causes: list[Cause] = []
     for key, value in (metadata.get("labels") or {}).items():
         if problem := validation.check_qualified_name(key):
             causes.append(shaping.invalid("metadata.labels", key, problem))
         if problem := validation.check_label_value(value):
             causes.append(shaping.invalid("metadata.labels", value, problem))
     causes += _check_annotations(metadata.get("annotations") or {})
-    for finalizer in metadata.get("finalizers") or ():
-        if finalizer not in _PLAIN_FINALIZERS and (problem := validation.check_qualified_name(finalizer)):
-            causes.append(shaping.invalid("metadata.finalizers", finalizer, problem))
     return causes + _check_owners(metadata.get("ownerReferences") or ())
 
 
@@ -131,11 +148,14 @@ def check_update(new: dict[str, Any], old: dict[str, Any]) -> list[Cause]:
 
     Kubernetes checks changes of metadata for all kinds and again for the kind, and clients see the causes of both.
     """
-    if not old.get("deletionTimestamp"):
-        return []
-    added = [name for name in new.get("finalizers") or () if name not in (old.get("finalizers") or ())]
-    if not added:
-        return []
-    listed = "{" + ", ".join(shaping.shown(name) for name in added) + "}"
-    message = f"no new finalizers can be added if the object is being deleted, found new finalizers []string{listed}"
-    return [shaping.forbidden("metadata.finalizers", message)] * 2
+    causes = []
+    known = old.get("finalizers") or ()
+    added = [name for name in new.get("finalizers") or () if name not in known] if old.get("deletionTimestamp") else []
+    if added:
+        listed = "{" + ", ".join(shaping.shown(name) for name in added) + "}"
+        message = f"no new finalizers can be added if the object is being deleted, found new finalizers []string{listed}"
+        causes.append(shaping.forbidden("metadata.finalizers", message))
+    causes += [
+        shaping.invalid(f"metadata.{key}", new[key], "field is immutable") for key in _IMMUTABLE if key in new and new[key] != old.get(key)
+    ]
+    return causes * 2

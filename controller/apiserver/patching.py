@@ -9,6 +9,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any, Final
 
+from controller.apiserver import gojson
 from controller.apiserver.fieldmanager.comparing import same_json
 from lattice.api import errors
 
@@ -43,7 +44,7 @@ def json_patch(target: Any, operations: Any) -> Any:
     document = copy.deepcopy(target)
     for operation in operations:
         if not isinstance(operation, Mapping):
-            raise errors.BadRequestError("error decoding patch: json: cannot unmarshal an operation into a map")
+            raise errors.BadRequestError(f"json: cannot unmarshal {gojson.type_of(operation)} into Go value of type jsonpatch.Operation")
         document = _apply(document, operation)
     return document
 

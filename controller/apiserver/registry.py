@@ -20,6 +20,7 @@ from controller.apiserver.feed import Feed
 from controller.apiserver.fieldmanager.comparing import same_json
 from controller.apiserver.request import User
 from controller.apiserver.resources import Resource, ResourceTable, StoreName
+from controller.apiserver.structural.gotext import canonical
 from controller.apiserver.watchcache import ResourceCache
 from controller.apiserver.writing import WriteOptions, Writer
 from controller.store import base
@@ -287,17 +288,23 @@ class Registry:
         owned: bool,
     ) -> Object:
         writer = self.writer(resource)
-        new = writer.match_request(body, namespace=namespace, name=name)
+        # kubectl asks for Strict: what it is told shows the result of the patch before defaults
+        by_patch = patched and not owned
+        shown = canonical(body) if by_patch and options.field_validation == "Strict" else b""
+        if by_patch and resource.custom and isinstance(body, dict) and not body.get("kind"):
+            text = canonical(body)
+            raise writer.not_patched(text, f"Object 'Kind' is missing in '{text.decode()}'")
+        new = writer.match_request(body, namespace=namespace, name=name, named=subresource != "scale")
         sent = new["metadata"].pop("resourceVersion", None)
-        if sent and sent != old["metadata"]["resourceVersion"]:
+        if sent and sent != "0" and sent != old["metadata"]["resourceVersion"]:
             raise self.conflict(resource, name)
-        if not sent and not patched and not subresource and resource.custom:
+        if sent in (None, "", "0") and resource.custom and subresource != "scale":
             cause = errors.Cause("FieldValueInvalid", "Invalid value: 0: must be specified for an update", "metadata.resourceVersion")
             raise errors.InvalidError.of(kind=resource.plural, group=resource.group, name=name, causes=[cause])
         options.warnings.clear()
-        writer.shape(new, options, patched=patched)
+        writer.shape(new, options, patched=shown)
         previous = {**old, "metadata": {key: value for key, value in old["metadata"].items() if key != "resourceVersion"}}
-        new = writer.finish_update(new, previous, subresource=subresource)
+        new = writer.finish_update(new, previous, subresource=subresource, patched=patched)
         if not owned and subresource != "binding" and not _same(new, old):
             writer.own(new, old, options, now=self.clock.now(), subresource=subresource)
         await self.admission.admit("update", resource, subresource, options.user, new, old)

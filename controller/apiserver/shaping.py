@@ -11,6 +11,7 @@ from lattice.api.errors import Cause
 
 _SHOWN: Final = 256
 """Longer values are cut in messages: a message is for a person, and nobody's megabyte is echoed."""
+_SHOWN_PATCHED: Final = 64 * 1024
 
 
 def shown(value: Any) -> str:
@@ -22,6 +23,12 @@ def shown(value: Any) -> str:
 def invalid(field: str, value: Any, message: str) -> Cause:
     """Return the cause for a wrong value."""
     return Cause("FieldValueInvalid", f"Invalid value: {shown(value)}: {message}", field)
+
+
+def patched(text: str, message: str) -> Cause:
+    """Return the cause for a patch whose result cannot be taken; unlike other values its result (JSON text) is shown whole."""
+    shown_text = orjson.dumps(text if len(text) <= _SHOWN_PATCHED else f"{text[:_SHOWN_PATCHED]}…").decode()
+    return Cause("FieldValueInvalid", f"Invalid value: {shown_text}: {message}", "patch")
 
 
 def required(field: str, message: str = "") -> Cause:

@@ -89,8 +89,10 @@ class Writer:
         self._times = TimeFields(resource.schema)
         self._manager = manager_of(resource)
 
-    def match_request(self, obj: Any, *, namespace: str, name: str = "") -> dict[str, Any]:
+    def match_request(self, obj: Any, *, namespace: str, name: str = "", named: bool = False) -> dict[str, Any]:
         """Return the body as an object of this resource, with the kind and namespace of the path filled in.
+
+        ``named``: it has to say its name, though the path does.
 
         Raises:
             errors.BadRequestError, errors.InvalidError: it belongs elsewhere.
@@ -128,11 +130,15 @@ class Writer:
         if name:
             if found and found != name:
                 raise errors.BadRequestError(f"the name of the object ({found}) does not match the name on the URL ({name})")
+            if named and not found:
+                raise errors.BadRequestError(f"the name of the object ({name} based on URL) was undeterminable: name must be provided")
             data["name"] = name
         return {**obj, "apiVersion": resource.group_version, "kind": resource.kind, "metadata": data}
 
-    def shape(self, obj: dict[str, Any], options: WriteOptions, *, patched: bool = False) -> None:
+    def shape(self, obj: dict[str, Any], options: WriteOptions, *, patched: bytes = b"") -> None:
         """Apply defaults, drop nulls and unknown fields, bring times into one form, in place; warn of or refuse the unknown.
+
+        ``patched``: the object before that, where it is the result of a patch.
 
         Raises:
             errors.BadRequestError, errors.InvalidError: unknown fields under ``fieldValidation=Strict``.
@@ -150,9 +156,7 @@ class Writer:
         found = f"strict decoding error: {', '.join(texts)}"
         kind = self.resource.kind
         if patched:
-            # Kubernetes shows the whole patched object here; of a Secret nothing is ever shown.
-            value = {} if self.resource.native == "Secret" else obj
-            raise errors.InvalidError.of(kind="", group="", name="", causes=[shaping.invalid("patch", value, found)])
+            raise self.not_patched(patched, found)
         raise errors.BadRequestError(f'{kind} in version "{self.resource.version}" cannot be handled as a {kind}: {found}')
 
     def prepare_create(self, obj: dict[str, Any], *, now: datetime, rng: random.Random) -> None:
@@ -191,14 +195,14 @@ class Writer:
         """
         self._refuse(obj, self._checks(obj) or self.strategy.check_create(obj))
 
-    def finish_update(self, new: dict[str, Any], old: dict[str, Any], *, subresource: str) -> dict[str, Any]:
+    def finish_update(self, new: dict[str, Any], old: dict[str, Any], *, subresource: str, patched: bool = False) -> dict[str, Any]:
         """Return the object to store: ``new`` where this (sub)resource may write, else ``old``, validated.
 
         Raises:
             errors.ConflictError: the uid is another.
             errors.InvalidError: with a cause for each wrong field.
         """
-        metadata.keep_system_fields(self.resource, new, old)
+        metadata.keep_system_fields(self.resource, new, old, patched=patched)
         if subresource == "status":
             new = self._status_only(new, old)
         elif subresource == "finalize":
@@ -241,12 +245,18 @@ class Writer:
         if not causes:
             # The rules below rely on the types that the schema guarantees.
             causes = metadata.check(self.resource, obj["metadata"]) + self.strategy.check(obj)
+            causes += metadata.check_common(obj["metadata"]) * 2 if old is not None and causes else []
         return causes
 
     def _refuse(self, obj: Mapping[str, Any], causes: list[Cause]) -> None:
         if causes:
             name = obj["metadata"].get("name", "")
             raise self.invalid(name if isinstance(name, str) else "", causes)
+
+    def not_patched(self, patched: bytes, problem: str) -> errors.InvalidError:
+        """Return the error for a patch whose result cannot be taken. It shows that result, of a Secret nothing."""
+        text = "{}" if self.resource.native == "Secret" else patched.decode(errors="replace")
+        return errors.InvalidError.of(kind="", group="", name="", causes=[shaping.patched(text, problem)])
 
     def invalid(self, name: str, causes: list[Cause]) -> errors.InvalidError:
         """Return the error for ``causes``."""
