@@ -26,6 +26,8 @@ _YAML_TYPES: Final = frozenset({"application/yaml", "text/yaml", "application/x-
 _PARSE_ERROR: Final = "couldn't get version/kind; json parse error: "
 _SUMMARY_BYTES: Final = 30
 _MAX_REPORTED: Final = 100
+_MAX_PATH: Final = 1_000
+"""Characters of a path that are told."""
 _COLON_ESCAPES: Final = (b"\\u003a", b"\\u003A")
 UNSUPPORTED: Final = (
     "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml, "
@@ -192,30 +194,43 @@ def duplicate_fields(body: bytes, value: Any) -> list[str]:
     except (ValueError, RecursionError):
         return []
     found: dict[str, None] = {}
-    _walk(root, "", found)
-    return [f'duplicate field "{path}"' for path in list(found)[:_MAX_REPORTED]]
+    _find_twice(root, found)
+    return [f'duplicate field "{path}"' for path in found]
 
 
 class _Pairs(list[tuple[str, Any]]):
     """An object with all its fields, also those that occur twice."""
 
 
-def _walk(value: Any, path: str, found: dict[str, None]) -> None:
-    waiting = [(value, path)]
-    while waiting:
-        value, path = waiting.pop()
-        children: list[tuple[Any, str]] = []
+_Link = tuple["_Link | None", "str | int"]
+"""A step of a path, with the step before it. Paths are written out only where they are reported: there are as many as values."""
+
+
+def _find_twice(root: Any, found: dict[str, None]) -> None:
+    waiting: list[tuple[Any, _Link | None]] = [(root, None)]
+    while waiting and len(found) < _MAX_REPORTED:
+        value, link = waiting.pop()
+        children: list[tuple[Any, _Link | None]] = []
         if isinstance(value, _Pairs):
             seen = set()
             for name, child in value:
-                below = f"{path}.{name}" if path else name
-                if name in seen:
-                    found[below] = None
+                if name in seen and len(found) < _MAX_REPORTED:
+                    found[_path((link, name))] = None
                 seen.add(name)
-                children.append((child, below))
+                if isinstance(child, list):  # a list or an object
+                    children.append((child, (link, name)))
         elif isinstance(value, list):
-            children = [(child, f"{path}[{index}]") for index, child in enumerate(value)]
+            children = [(child, (link, index)) for index, child in enumerate(value) if isinstance(child, list)]
         waiting.extend(reversed(children))
+
+
+def _path(link: _Link | None) -> str:
+    steps: list[str] = []
+    while link is not None:
+        link, step = link
+        steps.append(f"[{step}]" if isinstance(step, int) else f".{step}")
+    text = "".join(reversed(steps)).removeprefix(".")
+    return text if len(text) <= _MAX_PATH else f"{text[:_MAX_PATH]}…"
 
 
 def decode_yaml(body: bytes) -> Body:

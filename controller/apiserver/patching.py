@@ -5,9 +5,10 @@ JSON merge patch is ``lattice.api.mergepatch``, strategic merge patch ``strategi
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any, Final
+
+import orjson
 
 from controller.apiserver import gojson
 from controller.apiserver.fieldmanager.comparing import same_json
@@ -20,6 +21,8 @@ APPLY_PATCH: Final = "application/apply-patch+yaml"
 
 MAX_OPERATIONS: Final = 10_000
 """Operations in one JSON patch, as kube-apiserver limits them."""
+MAX_COPIED_BYTES: Final = 3 * 1024 * 1024
+"""What the ``copy`` operations of one patch may copy together, as in kube-apiserver: each could double the object."""
 
 
 class PatchFailedError(errors.InvalidError):
@@ -41,23 +44,35 @@ def json_patch(target: Any, operations: Any) -> Any:
     if len(operations) > MAX_OPERATIONS:
         message = f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(operations)}"
         raise errors.TooLargeError(message)
-    document = copy.deepcopy(target)
+    document, left_bytes = _duplicate(target), MAX_COPIED_BYTES
     for operation in operations:
         if not isinstance(operation, Mapping):
             raise errors.BadRequestError(f"json: cannot unmarshal {gojson.type_of(operation)} into Go value of type jsonpatch.Operation")
-        document = _apply(document, operation)
+        if operation.get("op") == "copy":
+            text = orjson.dumps(_resolve(document, _pointer(operation.get("from"))))
+            left_bytes -= len(text)
+            if left_bytes < 0:
+                raise PatchFailedError
+            document = _add(document, _pointer(operation.get("path")), orjson.loads(text))
+        else:
+            document = _apply(document, operation)
     return document
+
+
+def _duplicate(value: Any) -> Any:
+    """Return a deep copy of a JSON value, many times as fast as the ``copy`` module does."""
+    return orjson.loads(orjson.dumps(value)) if isinstance(value, (dict, list)) else value
 
 
 def _apply(document: Any, operation: Mapping[str, Any]) -> Any:
     path = _pointer(operation.get("path"))
     match operation.get("op"):
         case "add":
-            return _add(document, path, copy.deepcopy(_value(operation)))
+            return _add(document, path, _duplicate(_value(operation)))
         case "remove":
             return _remove(document, path)[0]
         case "replace":
-            value = copy.deepcopy(_value(operation))
+            value = _duplicate(_value(operation))
             if not path:
                 return value
             return _add(_remove(document, path)[0], path, value)
@@ -67,8 +82,6 @@ def _apply(document: Any, operation: Mapping[str, Any]) -> Any:
                 raise PatchFailedError
             document, value = _remove(document, source)
             return _add(document, path, value)
-        case "copy":
-            return _add(document, path, copy.deepcopy(_resolve(document, _pointer(operation.get("from")))))
         case "test":
             if not same_json(_find(document, path), operation.get("value")):
                 raise PatchFailedError

@@ -20,6 +20,7 @@ _MAX_DUPLICATES: Final = 100
 _TAG: Final = "tag:yaml.org,2002:"
 _COLLECTION_TAGS: Final = frozenset({None, "!", f"{_TAG}map", f"{_TAG}seq"})
 _SCALAR_TAGS: Final = {f"{_TAG}{name}" for name in ("str", "int", "float", "bool", "null", "value", "merge")}
+_NUMBERS: Final = frozenset({f"{_TAG}int", f"{_TAG}float"})
 _Loader: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MISSING: Final = object()
 
@@ -42,7 +43,9 @@ class _Scalars(yaml.constructor.SafeConstructor, yaml.resolver.Resolver):
 
     def _resolved(self, event: Any) -> Any:
         resolve: Any = self.resolve  # PyYAML's stubs leave it untyped
-        return resolve(yaml.ScalarNode, event.value, event.implicit)
+        tag = resolve(yaml.ScalarNode, event.value, event.implicit)
+        # Numbers to the base of 60, as 22:22, are text for Kubernetes' parser; and a long one would take seconds to make.
+        return f"{_TAG}str" if tag in _NUMBERS and ":" in event.value else tag
 
     def value(self, event: Any) -> Any:
         """Return the value of a scalar event."""
@@ -51,6 +54,8 @@ class _Scalars(yaml.constructor.SafeConstructor, yaml.resolver.Resolver):
             raise YamlError(f"line {_line(event)}: the tag {tag} is not accepted")
         if tag in {f"{_TAG}str", f"{_TAG}value", f"{_TAG}merge"}:
             return event.value
+        if ":" in event.value:
+            raise YamlError(f"line {_line(event)}: {event.value[:64]!r} is not of the type {tag}")
         try:
             found = self.construct_object(yaml.ScalarNode(tag, event.value, event.start_mark, event.end_mark))
         except (yaml.YAMLError, ValueError, OverflowError) as error:

@@ -72,3 +72,23 @@ def test_json_patch_of_anything_ends_in_a_result_or_an_api_error(target, operati
         patching.json_patch(target, operations)
     except errors.ApiError as error:
         assert error.status_code in {400, 422}  # noqa: PT017 - a result is as good
+
+
+def test_copies_cannot_grow_an_object_without_bound():
+    """Forty operations that copy a list into itself would make a billion items of one."""
+    double = {"op": "copy", "from": "/l", "path": "/l/-"}
+    assert patching.json_patch({"l": [1]}, [double] * 3) == {"l": [1, [1], [1, [1]], [1, [1], [1, [1]]]]}
+    with pytest.raises(patching.PatchFailedError):
+        patching.json_patch({"l": [1]}, [double] * 40)
+    half = "a" * (patching.MAX_COPIED_BYTES // 2 - 2)
+    copies = [{"op": "copy", "from": "/a", "path": f"/{index}"} for index in range(3)]
+    assert patching.json_patch({"a": half}, copies[:2])["1"] == half
+    with pytest.raises(patching.PatchFailedError):
+        patching.json_patch({"a": half}, copies)
+
+
+def test_a_copy_is_one():
+    patched = patching.json_patch(
+        {"a": {"b": []}}, [{"op": "copy", "from": "/a", "path": "/c"}, {"op": "add", "path": "/c/b/-", "value": 1}]
+    )
+    assert patched == {"a": {"b": []}, "c": {"b": [1]}}
