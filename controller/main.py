@@ -63,7 +63,6 @@ async def run_server(
     Raises:
         errors.LatticeError: it could not start; the message says what to do.
     """
-    memory.tune_allocator()
     clock = clock or SystemClock()
     rng = random.Random(secrets.randbits(64))  # noqa: S311 - jitter and names of events, never secrets
     async with AsyncExitStack() as stack:

@@ -7,29 +7,43 @@ what was imported and built at the start again and again. Elsewhere than on glib
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import gc
+from collections.abc import Callable
 from typing import Final
+
+from lattice.machinery.clock import Clock
 
 _M_MMAP_THRESHOLD: Final = -3
 _M_ARENA_MAX: Final = -8
 _M_TRIM_THRESHOLD: Final = -1
-_OWN_MAPPING_FROM_BYTES: Final = 4 * 1024 * 1024
-"""Blocks from here on are mapped and unmapped. glibc would raise its own limit up to 32 MiB with the first large body that is freed."""
+_OWN_MAPPING_FROM_BYTES: Final = 256 * 1024
+"""Blocks from here on are mapped and unmapped: bodies, and the read buffer that uvloop has for each TLS connection. glibc would raise its
+own limit up to 32 MiB with the first large block that is freed. What lists are sent in is smaller (``http.py``)."""
 _KEPT_FREE_BYTES: Final = 16 * 1024 * 1024
 """What stays with the process when it is free at the end of the heap. Giving it back and asking for it again costs more than all else that
 happens to a list of 1,000 objects."""
+_TRIM_PERIOD_S: Final = 60.0
 _ARENAS: Final = 2
 _GC_THRESHOLDS: Final = (10_000, 10, 20)
 """Allocations between collections: a request makes a few hundred objects and hardly ever a cycle."""
 
 
+def _function(name: str) -> Callable[..., int] | None:
+    """Return a function of glibc's malloc, ``None`` on another C library."""
+    try:
+        found: Callable[..., int] = getattr(ctypes.CDLL(None), name)
+    except (AttributeError, OSError):
+        return None
+    return found
+
+
 def tune_allocator() -> None:
     """Set malloc up; call it before memory is used in earnest."""
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError):
-        return  # not glibc
+    mallopt = _function("mallopt")
+    if mallopt is None:
+        return
     mallopt(_M_MMAP_THRESHOLD, _OWN_MAPPING_FROM_BYTES)
     mallopt(_M_TRIM_THRESHOLD, _KEPT_FREE_BYTES)
     mallopt(_M_ARENA_MAX, _ARENAS)
@@ -40,3 +54,11 @@ def settle() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
+
+
+async def give_back_for_ever(clock: Clock) -> None:
+    """Give free memory back to the system from time to time, also from within the heap: what a flood of connections left there."""
+    trim = _function("malloc_trim")
+    while trim is not None:
+        await clock.sleep(_TRIM_PERIOD_S)
+        await asyncio.to_thread(trim, _KEPT_FREE_BYTES)

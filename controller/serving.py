@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from controller import memory
 from controller.apiserver import tls
 from controller.apiserver.authn import load_token_file
 from controller.apiserver.http import HttpServer
@@ -20,6 +21,7 @@ from controller.settings import TOKENS_FILE, ServerConfig, ensure_tokens, token_
 from controller.store.opening import open_stores
 from lattice.api import errors, names
 from lattice.machinery.clock import Clock
+from lattice.machinery.tasks import TaskOwner
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ async def open_api(config: ServerConfig, clock: Clock, *, first: bool = True) ->
     Raises:
         errors.LatticeError: it could not start; the message says what to do.
     """
+    memory.tune_allocator()
     async with AsyncExitStack() as stack:
         users = _load_users(config)
         certificates = tls.ensure_certificates(config.data_dir / "tls", addresses=[config.host, config.advertised_host], clock=clock)
@@ -57,6 +60,8 @@ async def open_api(config: ServerConfig, clock: Clock, *, first: bool = True) ->
             raise errors.UsageError(
                 f"cannot listen on {config.host}:{config.port} ({error.strerror or error}); choose another with --listen HOST:PORT"
             ) from error
+        tasks = await stack.enter_async_context(TaskOwner("serving"))
+        tasks.spawn(memory.give_back_for_ever(clock), name="memory")
         yield Serving(api, server.port, users, certificates.ca_pem)
 
 

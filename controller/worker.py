@@ -49,7 +49,6 @@ class _Numbered(logging.Filter):
 
 async def serve(config: ServerConfig, stop: asyncio.Event) -> None:
     """Answer requests until ``stop`` is set."""
-    memory.tune_allocator()
     async with open_api(config, SystemClock(), first=False):
         memory.settle()
         sys.stdout.buffer.write(READY)

@@ -30,13 +30,15 @@ logger = logging.getLogger(__name__)
 MAX_BODY_BYTES: Final = 3 * 1024 * 1024
 """Largest request body, as kube-apiserver's."""
 _GZIP_FROM_BYTES: Final = 128 * 1024
-_SLICE_BYTES: Final = 256 * 1024
+_SLICE_BYTES: Final = 128 * 1024
 """A large body is handed to the connection in slices of this size, each when the last has left: what is encrypted and not yet sent stays
 small (a connection never gives the memory of its largest write back), and a reader that stands still is found out."""
 _STALL_S: Final = 60.0
 """How long a reader may take for a slice."""
 _SHUTDOWN_S: Final = 5.0
 _BACKLOG: Final = 1024
+_HANDSHAKE_S: Final = 10.0
+"""How long a connection may take for TLS. Until then it holds a file and is not counted among the strangers."""
 _MAX_HEADER_BYTES: Final = 32 * 1024
 _IDLE_S: Final = 120.0
 """How long a connection may take for the head of its next request. Above the 90 s after which Go's clients close idle ones themselves."""
@@ -121,6 +123,7 @@ class HttpServer:
             max_field_size=_MAX_HEADER_BYTES,
         )
         self._runner = web.ServerRunner(self._server, shutdown_timeout=_SHUTDOWN_S)
+        self._listener: asyncio.Server | None = None
         self.port = 0
 
     async def start(self, host: str, port: int, ssl_context: ssl.SSLContext | None, *, share: bool = False) -> None:
@@ -130,13 +133,22 @@ class HttpServer:
             OSError: the address is taken or not ours.
         """
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port, ssl_context=ssl_context, backlog=_BACKLOG, reuse_port=share)
-        await site.start()
-        self.port = self._runner.addresses[0][1]
+        self._listener = await asyncio.get_running_loop().create_server(
+            self._server,
+            host,
+            port,
+            ssl=ssl_context,
+            backlog=_BACKLOG,
+            reuse_port=share,
+            ssl_handshake_timeout=_HANDSHAKE_S if ssl_context else None,
+        )
+        self.port = self._listener.sockets[0].getsockname()[1]
         logger.info("listening", extra={"host": host, "port": self.port, "tls": ssl_context is not None})
 
     async def stop(self) -> None:
         """Stop accepting, then close what is open. End the watches (``ApiServer.stop``) first."""
+        if self._listener is not None:
+            self._listener.close()
         await self._runner.cleanup()
         await self._tasks.stop()
 

@@ -143,3 +143,13 @@ async def test_the_head_of_a_large_list_says_how_large_it_is(api_server):
             assert await head.read() == b""
         async with client.get(f"{CONFIGMAPS}/big-1") as response:
             assert response.status == 200, "the connection goes on"
+
+
+async def test_a_connection_that_begins_no_tls_is_closed(api_server, monkeypatch):
+    monkeypatch.setattr(http, "_HANDSHAKE_S", 0.2)
+    async with shell(api_server) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+        writer.close()
+        async with session(api_server, server.port) as client, client.get(CONFIGMAPS) as response:
+            assert response.status == 200
