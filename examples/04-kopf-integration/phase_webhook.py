@@ -21,7 +21,7 @@ import asyncio
 import itertools
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -38,6 +38,8 @@ BACKOFF_S = float(os.environ.get("WEBHOOK_BACKOFF_S", "60"))
 GIVE_UP_S = float(os.environ.get("WEBHOOK_GIVE_UP_S", "86400"))
 KEEP = 20
 """Changes that stay in a log after they were delivered, for whoever looks at it."""
+MOST = 1000
+"""Changes in a log: of a Workload that flaps while the webhook is away, the newest. An object may have 1.5 MB."""
 
 GROUP = "webhooks.example.dev"
 PhaseLog = new_class("PhaseLog", version=f"{GROUP}/v1", plural="phaselogs", namespaced=True)
@@ -77,7 +79,7 @@ async def observe(type: str | None, body: kopf.Body, memo: kopf.Memo, logger: ko
                 return
             if attempt > 3:  # it is no matter of two writers, one of whom was faster
                 logger.warning("The change to %s cannot be recorded yet: %s", phase, error)
-            await asyncio.sleep(min(0.05 * 2**attempt, 5))
+            await asyncio.sleep(0.05 * 2 ** min(attempt, 7))
     memo.phase = phase
 
 
@@ -101,16 +103,20 @@ async def record(workload: kopf.Body, phase: str) -> None:
     if log.spec.phase == phase:
         return
     new = change(workload, log.spec.changes[-1], phase)
-    delivered = log.raw.get("status", {}).get("delivered", 0)
-    surplus = [each for each in log.spec.changes if each["sequence"] <= delivered][:-KEEP]
+    old = surplus([each["sequence"] for each in log.spec.changes], log.raw.get("status", {}).get("delivered", 0))
     patch = [
         {"op": "test", "path": "/metadata/resourceVersion", "value": log.metadata.resourceVersion},
-        *({"op": "remove", "path": "/spec/changes/0"} for _ in surplus),
+        *({"op": "remove", "path": "/spec/changes/0"} for _ in range(old)),
         {"op": "add", "path": "/spec/changes/-", "value": new},
         {"op": "replace", "path": "/spec/recorded", "value": new["sequence"]},
         {"op": "replace", "path": "/spec/phase", "value": phase},
     ]
     await log.patch(patch, type="json")
+
+
+def surplus(sequences: Sequence[int], delivered: int) -> int:
+    """Return how many of the oldest changes go before another is appended."""
+    return max(sum(each <= delivered for each in sequences) - KEEP, len(sequences) + 1 - MOST, 0)
 
 
 def change(workload: kopf.Body, last: Mapping[str, Any] | None, phase: str) -> dict[str, Any]:
@@ -140,7 +146,7 @@ async def deliver(body: kopf.Body, patch: kopf.Patch, memo: kopf.Memo, retry: in
         if problem:
             age_s = (datetime.now(UTC) - datetime.fromisoformat(entry["time"])).total_seconds()
             if age_s < GIVE_UP_S:
-                raise kopf.TemporaryError(problem, delay=min(2.0**retry, BACKOFF_S))
+                raise kopf.TemporaryError(problem, delay=min(2.0 ** min(retry, 16), BACKOFF_S))
             kopf.warn(body, reason="GaveUp", message=f"change {entry['sequence']} to {entry['to']} was never delivered: {problem}")
         patch.status["delivered"] = entry["sequence"]
 
@@ -161,7 +167,7 @@ def cloud_event(log: kopf.Body, entry: Mapping[str, Any]) -> dict[str, Any]:
     about = {key: entry.get(key) for key in ("from", "to", "reason", "message", "time")}
     return {
         "specversion": "1.0",
-        "id": f"{uid}-{entry['sequence']}",
+        "id": f"{log.metadata['uid']}-{entry['sequence']}",
         "source": f"/apis/lattice.dev/v1/namespaces/{namespace}/workloads/{name}",
         "type": "dev.lattice.workload.phase",
         "subject": f"{namespace}/{name}",

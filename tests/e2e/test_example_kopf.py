@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import runpy
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -209,6 +210,16 @@ async def test_the_commands_of_its_readme_work(make_cluster: Any, kubectl: str, 
         await receiver.stop()
 
 
+def test_a_log_does_not_grow_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEBHOOK_URL", "http://127.0.0.1/")
+    surplus = runpy.run_path(str(EXAMPLE / "phase_webhook.py"))["surplus"]
+    assert surplus([1, 2, 3], 3) == 0
+    assert surplus(range(1, 26), 25) == 5, "twenty stay that were delivered"
+    assert surplus(range(1, 26), 22) == 2
+    assert surplus(range(1, 1000), 0) == 0
+    assert surplus(range(1, 1001), 0) == 1, "the oldest goes, delivered or not"
+
+
 async def test_it_leaves_no_trace_on_the_workload(
     client: Client, webhook: Webhook, operator: KopfOperator, workloads: Collection, name: str
 ) -> None:
@@ -262,7 +273,7 @@ async def test_a_killed_operator_posts_what_it_had_recorded_and_what_happened_me
     await scale(workloads, name, 0)
     await webhook.wait(name, (None, "Deploying"), ("Deploying", "Stopped"), ("Stopped", "Deploying"), ("Deploying", "Stopped"))
     ids = [event["id"] for event in webhook.received if event["subject"] == f"default/{name}"]
-    uid = (await workloads.get(name))["metadata"]["uid"]
+    uid = (await recorded(client, name, 4))["metadata"]["uid"]
     assert list(dict.fromkeys(ids)) == [f"{uid}-{number}" for number in (1, 2, 3, 4)]
 
 
