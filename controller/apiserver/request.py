@@ -174,7 +174,7 @@ _PATH_VERBS: Final = {"GET": "get", "HEAD": "head", "POST": "post", "PUT": "put"
 def parse_path(request: ApiRequest) -> RequestInfo:
     """Return what ``request`` is about."""
     path = request.path
-    parts = [unquote(part) for part in path.split("/") if part]
+    parts = [unquote(part) if "%" in part else part for part in path.split("/") if part]
     other = RequestInfo(_PATH_VERBS.get(request.method, request.method.lower()), path)
     if len(parts) >= 3 and parts[0] == "api":
         group, version, rest = "", parts[1], parts[2:]
