@@ -280,9 +280,10 @@ class Checker:
 
 def type_names(schema: Schema) -> tuple[str, ...]:
     """Return the JSON types that a schema allows; empty for any."""
-    if kind := schema.get("type"):
-        return (kind,)
-    return ("integer", "string") if schema.get("x-kubernetes-int-or-string") else ()
+    if schema.get("x-kubernetes-int-or-string"):
+        return ("integer", "string")  # whatever type stands beside it, as in Kubernetes
+    kind = schema.get("type")
+    return (kind,) if kind else ()
 
 
 def _field(old: Old | None, name: str, where: str) -> Old | None:

@@ -2,7 +2,8 @@
 
 cel-cpp stops after 10,000 loop iterations, but one iteration can compare megabytes, and ``map`` and ``filter`` copy their result on every
 step. So each rule's work is bounded from above by the actual sizes of what it names (a unit is about 50 ns), and all rules of one
-object share :data:`OBJECT_BUDGET`. The estimate over the largest values that a schema allows refuses hopeless rules in a definition.
+object share :data:`OBJECT_BUDGET`. The estimate over the largest values that a schema allows refuses hopeless rules in a definition; it
+errs to the other side, and refuses none that Kubernetes accepts.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ _OWN_FUNCTION: Final = 20
 _TEXT_PER_UNIT: Final = 16
 _MAX_REQUEST_BYTES: Final = 3 * 1024 * 1024
 _MAX_DEPTH: Final = 40
+_CONVERSIONS: Final = frozenset({"bool", "bytes", "double", "duration", "dyn", "int", "string", "timestamp", "type", "uint"})
+"""Functions that Kubernetes' estimate has for nothing, however long the text."""
 
 
 class OverBudgetError(Exception):
@@ -65,8 +68,8 @@ class Sizes:
     root: Extent
     largest: Extent = field(default_factory=Extent)
     named: dict[str, Extent] = field(default_factory=dict)
-    quadratic: bool = True
-    """Whether building a list costs its square, as it does here; Kubernetes' estimate has it linear."""
+    real: bool = True
+    """Measured in values, and work is what it costs here. Else: what a schema allows, and work is no more than Kubernetes estimates."""
 
     def of(self, name: str) -> Extent:
         """Return the bounds under a name; what has none is as large as the largest."""
@@ -111,8 +114,8 @@ def _measure(value: Any, name: str, sizes: Sizes) -> Extent:
 
 
 def measure_schema(schema: Mapping[str, Any]) -> Sizes:
-    """Return the sizes of the largest values that a schema allows."""
-    sizes = Sizes(Extent(item="self[]"), quadratic=False)
+    """Return the sizes of the largest values that a schema allows. As in Kubernetes, what lists and objects hold adds nothing to them."""
+    sizes = Sizes(Extent(item="self[]"), real=False)
     sizes.root.widen(_measure_schema(schema, "self", sizes))
     return sizes
 
@@ -122,13 +125,15 @@ def _measure_schema(schema: Mapping[str, Any], name: str, sizes: Sizes) -> Exten
     kind = schema.get("type")
     if kind == "array" or isinstance(schema.get("additionalProperties"), Mapping):
         inner = schema.get("items") if kind == "array" else schema["additionalProperties"]
-        found = _measure_schema(inner, item, sizes) if isinstance(inner, Mapping) else Extent()
+        if isinstance(inner, Mapping):
+            _measure_schema(inner, item, sizes)
         limit = schema.get("maxItems" if kind == "array" else "maxProperties")
         length = limit if limit is not None else _MAX_REQUEST_BYTES // (smallest(inner if isinstance(inner, Mapping) else {}) + 1)
-        extent = Extent(length, 0, min(length * found.weight, _MAX_REQUEST_BYTES), item)
+        extent = Extent(length, 0, length if kind == "array" else 1, item)
     elif kind == "object":
-        parts = [_measure_schema(child, key, sizes) for key, child in (schema.get("properties") or {}).items()]
-        extent = Extent(len(parts), 0, min(1 + sum(part.weight for part in parts), _MAX_REQUEST_BYTES), item)
+        for key, child in (schema.get("properties") or {}).items():
+            _measure_schema(child, key, sizes)
+        extent = Extent(len(schema.get("properties") or {}), 0, 1, item)
     elif kind in {"integer", "number", "boolean"}:
         extent = Extent()
     else:
@@ -233,8 +238,8 @@ def _estimate(tree: trees.Tree, sizes: Sizes, names: Mapping[str, Extent], depth
             return 1, Extent(0, size, 1 + size // _TEXT_PER_UNIT)
         case trees.Name(name):
             return 1, names.get(name, sizes.largest)
-        case trees.Select(operand, name, _):
-            return _estimate(operand, sizes, names, deeper)[0] + 1, sizes.of(name)
+        case trees.Select(operand, name, test):
+            return _estimate(operand, sizes, names, deeper)[0] + 1, Extent() if test else sizes.of(name)
         case trees.Literal(parts):
             found = [_estimate(part, sizes, names, deeper) for part in parts]
             extent = Extent(len(parts), 0, 1 + sum(part.weight for _, part in found))
@@ -249,6 +254,10 @@ def _estimate(tree: trees.Tree, sizes: Sizes, names: Mapping[str, Extent], depth
 
 def _call(function: str, parts: list[Extent], sizes: Sizes) -> tuple[int, Extent]:
     texts = sum(part.text for part in parts)
+    if not sizes.real and (function == "size" or function in _CONVERSIONS):
+        return 1, Extent(0, texts, 1 + texts // _TEXT_PER_UNIT)
+    if not sizes.real and function in {"startsWith", "endsWith"}:
+        return 1 + parts[-1].weight, Extent()
     match function:
         case "_==_" | "_!=_" | "_<_" | "_<=_" | "_>_" | "_>=_":
             return 1 + min(part.weight for part in parts), Extent()
@@ -283,13 +292,13 @@ def _loop(loop: trees.Loop, sizes: Sizes, names: Mapping[str, Extent], depth: in
     spent, over = _estimate(loop.over, sizes, names, depth)
     begun, start = _estimate(loop.start, sizes, names, depth)
     turns = over.length
-    if sizes.quadratic:
+    if sizes.real:
         turns = min(turns, _MAX_ITERATIONS)
     inner = {**names, loop.variable: sizes.of(over.item) if over.item else over, loop.accumulator: start}
     per_turn, step = _estimate(loop.step, sizes, inner, depth)
     per_turn += _estimate(loop.condition, sizes, inner, depth)[0]
     gathers = isinstance(loop.start, trees.Literal)
     gathered = Extent(turns, 0, turns * step.weight, over.item) if gathers else start
-    copying = turns * turns if gathers and sizes.quadratic else 0
+    copying = turns * turns if gathers and sizes.real else 0
     ended, result = _estimate(loop.result, sizes, {**names, loop.accumulator: gathered}, depth)
     return spent + begun + turns * (per_turn + 1) + copying + ended, result

@@ -41,7 +41,7 @@ class FastCheck:
         out: dict[str, Any] = {key: schema[key] for key in _PLAIN if schema.get(key) not in (None, [])}
         further: list[dict[str, Any]] = []
         kind = schema.get("type")
-        kinds = [kind] if kind else ["integer", "string"] if schema.get("x-kubernetes-int-or-string") else []
+        kinds = ["integer", "string"] if schema.get("x-kubernetes-int-or-string") else [kind] if kind else []
         if kinds:
             out["type"] = [*kinds, "null"] if schema.get("nullable") else kinds
         if "integer" in kinds:

@@ -142,8 +142,6 @@ def _check_extensions(schema: Schema, path: str) -> Iterator[Cause]:
         for keyword in ("x-kubernetes-preserve-unknown-fields", "x-kubernetes-embedded-resource"):
             if schema.get(keyword):
                 yield shaped(f"{path}.{keyword}", True, "must be false if x-kubernetes-int-or-string is true")
-        if schema.get("type"):
-            yield shaping.forbidden(f"{path}.type", "must be empty if x-kubernetes-int-or-string is true")
     kind, map_type = schema.get("type") or "", schema.get("x-kubernetes-map-type")
     if map_type is not None:
         if kind != "object":

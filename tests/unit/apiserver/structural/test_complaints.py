@@ -89,6 +89,7 @@ def test_a_write_of_the_status_is_checked_alone_and_named_relative_to_it() -> No
         ({"type": "object", "nullable": True}, None, set()),
         ({"nullable": True}, 1.2, set()),
         (INTEGER, 2**63, set()),  # no int64, and then a float without a fraction, as Go decodes it
+        ({"x-kubernetes-int-or-string": True, "type": "integer"}, "50%", set()),
         ({"x-kubernetes-int-or-string": True}, True,
          {'field: Invalid value: "boolean": field in body must be of type integer,string: "boolean"'}),
         (schemas.int_or_string(), 1.2, {

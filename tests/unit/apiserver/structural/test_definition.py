@@ -163,11 +163,17 @@ def test_a_schema_that_is_not_structural_is_refused(node: dict[str, Any], expect
 @pytest.mark.parametrize("node", [
     schemas.int_or_string(pattern="^[0-9]+$"),
     {"x-kubernetes-int-or-string": True},
+    {"x-kubernetes-int-or-string": True, "type": "integer", "pattern": "^.*"},
     {"x-kubernetes-preserve-unknown-fields": True},
     {"type": "object", "x-kubernetes-embedded-resource": True, "x-kubernetes-preserve-unknown-fields": True},
     {**make_object(a=STRING, b=STRING), "oneOf": [{"required": ["a"]}, {"required": ["b"]}]},
     {**make_list(make_object(k=STRING, required=["k"]), keys=("k",)), "maxItems": 16, "x-kubernetes-validations": [
         {"rule": "self.all(a, self.exists_one(b, b.k == a.k))"}]},
+    make_list({**make_object(p=schemas.int_or_string(), s=STRING), "x-kubernetes-validations": [
+        {"rule": "!has(self.p) || self.p == 'TCP' || self.p == 6"},
+        {"rule": "!has(self.s) || self.s.startsWith('a') || size(self.s) < 100 || duration(self.s) > duration('1ms')"}]}),
+    {**make_list(STRING), "x-kubernetes-validations": [{"rule": "self.all(x, x.endsWith('z') && size(x) < 9)"}]},
+    make_list({**make_object(n=STRING, m=make_list(STRING), required=["n"]), "x-kubernetes-validations": [{"rule": "self == oldSelf"}]}, keys=("n",)),
     {**STRING, "x-kubernetes-validations": [{"rule": "self == oldSelf", "message": "is immutable", "reason": "FieldValueForbidden"}]},
     {**make_object(a={**make_object(b={**STRING, "default": "x"}), "default": {}}), "default": {}},
 ])  # fmt: skip
