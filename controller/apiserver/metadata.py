@@ -103,6 +103,14 @@ def check(resource: Resource, metadata: dict[str, Any]) -> list[Cause]:
     return causes + check_common(metadata)
 
 
+def warnings(new: dict[str, Any], old: dict[str, Any] | None) -> list[str]:
+    """Return what a client should be told of metadata that is accepted: finalizers that a write adds and that name no domain."""
+    known = {*_PLAIN_FINALIZERS, *((old or {}).get("finalizers") or ())}
+    added = sorted({name for name in new.get("finalizers") or () if "/" not in name} - known)
+    advice = "prefer a domain-qualified finalizer name to avoid accidental conflicts with other finalizer writers"
+    return [f"metadata.finalizers: {shaping.shown(name)}: {advice}" for name in added]
+
+
 def check_common(metadata: dict[str, Any]) -> list[Cause]:
     """Return what is wrong with labels, annotations and owners, which Kubernetes looks at three times when it checks an update."""
     causes: list[Cause] = []

@@ -167,6 +167,8 @@ class Registry:
                 obj["metadata"]["name"] = ""
             writer.prepare_create(obj, now=self.clock.now(), rng=self.rng)
             writer.check_create(obj)
+            if not attempt:
+                writer.warn(obj, None, options)
             await self.admission.admit("create", resource, "", options.user, obj, None)
             created = await self._put_new(resource, obj, options)
             if created is not None:
@@ -305,6 +307,7 @@ class Registry:
         writer.shape(new, options, patched=shown)
         previous = {**old, "metadata": {key: value for key, value in old["metadata"].items() if key != "resourceVersion"}}
         new = writer.finish_update(new, previous, subresource=subresource, patched=patched)
+        writer.warn(new, old, options)
         if not owned and subresource != "binding" and not _same(new, old):
             writer.own(new, old, options, now=self.clock.now(), subresource=subresource)
         await self.admission.admit("update", resource, subresource, options.user, new, old)

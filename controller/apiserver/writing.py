@@ -144,7 +144,7 @@ class Writer:
             errors.BadRequestError, errors.InvalidError: unknown fields under ``fieldValidation=Strict``.
         """
         self.strategy.default(obj)
-        unknown = self._structural.normalise(obj)
+        unknown = [*self._structural.normalise(obj), *self.strategy.prune(obj)]
         self._times.normalise(obj)
         metadata.drop_empty(obj["metadata"])
         if not (unknown or options.duplicates) or options.field_validation == "Ignore":
@@ -221,6 +221,11 @@ class Writer:
         if self.resource.counts_generations and subresource != "status" and self._spec_changed(new, old):
             new["metadata"]["generation"] = int(old["metadata"].get("generation", 0)) + 1
         return new
+
+    def warn(self, new: Mapping[str, Any], old: Mapping[str, Any] | None, options: WriteOptions) -> None:
+        """Note in ``options`` what the client should be told of an object that is accepted."""
+        if self.resource.custom and new["metadata"].get("finalizers"):
+            options.warnings += metadata.warnings(new["metadata"], old["metadata"] if old else None)
 
     def _status_only(self, new: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
         result = dict(old)

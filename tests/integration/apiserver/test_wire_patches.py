@@ -137,3 +137,17 @@ async def test_syntax_of_labels_is_checked_three_times_on_update(session, web):
 )
 async def test_bodies_that_are_no_patch(session, web, kind, body, message):
     assert await answer_of(patch(session, body, kind=kind, fieldManager="m")) == (400, message)
+
+
+async def test_a_new_finalizer_without_a_domain_is_warned_of_once(session, web):
+    advice = "prefer a domain-qualified finalizer name to avoid accidental conflicts with other finalizer writers"
+    warning = f'299 - "metadata.finalizers: \\"nodomain\\": {advice}"'
+    names = ["a.b/c", "orphan", "nodomain"]
+    fresh = {"apiVersion": f"{GROUP}/v1", "kind": "Specimen", "metadata": {"name": "new", "finalizers": names}, "spec": {"image": "a"}}
+    async with session.post(SPECIMENS, json=fresh) as answer:
+        assert (answer.status, answer.headers.getall("Warning")) == (201, [warning])
+    headers = {"Content-Type": MERGE}
+    async with session.patch(f"{SPECIMENS}/web", json={"metadata": {"finalizers": names}}, headers=headers) as answer:
+        assert (answer.status, answer.headers.getall("Warning")) == (200, [warning])
+    async with session.patch(f"{SPECIMENS}/web", json={"metadata": {"labels": {"a": "b"}}}, headers=headers) as answer:
+        assert (answer.status, answer.headers.getall("Warning", [])) == (200, [])
