@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from controller.apiserver import shaping
 from controller.apiserver.resources import Resource
-from controller.apiserver.structural import definition
+from controller.apiserver.structural import definition, keywords
 from lattice.api import names, quantity, validation
 from lattice.api.errors import Cause
 
@@ -30,6 +30,10 @@ def _no_causes(_new: Object) -> list[Cause]:
     return []
 
 
+def _no_paths(_obj: Object) -> list[str]:
+    return []
+
+
 def _no_update_causes(_new: Object, _old: Object) -> list[Cause]:
     return []
 
@@ -38,7 +42,8 @@ def _no_update_causes(_new: Object, _old: Object) -> list[Cause]:
 class Strategy:
     """The hooks of one kind.
 
-    ``default`` runs on every write before validation; ``prepare_create`` on a new object; ``check`` on every write; ``check_create``
+    ``default`` runs on every write before validation, ``prune`` after unknown fields were removed: it removes what a schema cannot tell,
+    and returns the paths; ``prepare_create`` on a new object; ``check`` on every write; ``check_create``
     on a new object that passed all of it; ``check_update`` on a change of the main resource.
     """
 
@@ -47,6 +52,7 @@ class Strategy:
     check: Callable[[Object], list[Cause]] = _no_causes
     check_update: Callable[[Object, Object], list[Cause]] = _no_update_causes
     check_create: Callable[[Object], list[Cause]] = _no_causes
+    prune: Callable[[Object], list[str]] = _no_paths
 
 
 def _unique(items: Iterable[Mapping[str, Any]], key: str, where: str) -> list[Cause]:
@@ -377,7 +383,10 @@ _STRATEGIES: Final[Mapping[str, Strategy]] = {
     "Workload": Strategy(check=_check_workload),
     "Event": Strategy(check=_check_event),
     "CustomResourceDefinition": Strategy(
-        definition.default_definition, check_create=_check_new_definition, check_update=_check_definition_update
+        definition.default_definition,
+        check_create=_check_new_definition,
+        check_update=_check_definition_update,
+        prune=keywords.prune_definition,
     ),
 }
 _PLAIN: Final = Strategy()

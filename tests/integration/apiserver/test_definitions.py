@@ -109,3 +109,17 @@ async def test_a_version_in_which_objects_are_stored_cannot_go(admin):
     status, body = await call(admin, "PUT", f"{CRDS}/specimens.rules.example.dev", stored)
     assert status == 422
     assert "status.storedVersions[0]" in body["message"]
+
+
+async def test_what_is_no_keyword_of_a_schema_is_pruned_or_refused(admin):
+    definition = make_definition(image={"type": "string", "const": "nginx"})
+    path = "spec.versions[0].schema.openAPIV3Schema.properties.spec.properties.image.const"
+    status, body = await call(admin, "POST", f"{CRDS}?fieldValidation=Strict", definition)
+    assert (status, body["reason"]) == (400, "BadRequest")
+    assert body["message"].endswith(f'strict decoding error: unknown field "{path}"')
+    async with admin.post(CRDS, json=definition) as answer:
+        assert answer.status == 201
+        assert answer.headers["Warning"] == f'299 - "unknown field \\"{path}\\""'
+    _, stored = await call(admin, "GET", f"{CRDS}/specimens.rules.example.dev")
+    spec = stored["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    assert spec["properties"]["image"] == {"type": "string"}
