@@ -25,7 +25,8 @@ from controller.store import base
 EventType = Literal["ADDED", "MODIFIED", "DELETED"]
 
 RING_EVENTS: Final = 2048
-"""Events kept per resource for watches that resume; older positions are replayed from the store."""
+RING_BYTES: Final = 8 * 1024 * 1024
+"""Events kept per resource, and what they may take, for watches that resume; older positions are replayed from the store."""
 MAX_PENDING_LINES: Final = 16_384
 MAX_PENDING_BYTES: Final = 64 * 1024 * 1024
 """A watcher with more than this unread is cut."""
@@ -99,6 +100,10 @@ class Change:
         if not before:
             return None
         return self._line("DELETED") if self.type == "DELETED" else self._left()
+
+    def forget_lines(self) -> None:
+        """Keep no lines: all who watch have theirs, and whoever resumes from here has them made again."""
+        self._lines.clear()
 
     def _left(self) -> bytes:
         """Return the line for those whom the object has left: as they knew it, at this event's revision."""
@@ -182,7 +187,7 @@ class Watcher:
 class ResourceCache:
     """See the module's docstring."""
 
-    def __init__(self, resource: Resource, *, ring_events: int = RING_EVENTS) -> None:
+    def __init__(self, resource: Resource, *, ring_events: int = RING_EVENTS, ring_bytes: int = RING_BYTES) -> None:
         self.resource = resource
         self.codec = codec_of(resource)
         self.projector = Projector(resource, self.codec)
@@ -194,6 +199,8 @@ class ResourceCache:
         self._keys: list[str] = []
         self._ring: deque[Change] = deque()
         self._ring_events = ring_events
+        self._ring_bytes = ring_bytes
+        self._ring_size_bytes = 0
         self._watchers: dict[Watcher, None] = {}
         self._by_node: dict[str, dict[Watcher, None]] = {}
 
@@ -202,6 +209,7 @@ class ResourceCache:
         self.entries = {record.key: self.projector.entry(record) for record in records}
         self._keys = sorted(self.entries, key=str.encode)
         self._ring.clear()
+        self._ring_size_bytes = 0
         self.floor = revision
         for watcher in self.watchers():
             watcher.drop()
@@ -222,9 +230,13 @@ class ResourceCache:
             if previous is None:
                 bisect.insort(self._keys, event.key)
         self._ring.append(change)
-        if len(self._ring) > self._ring_events:
-            self.floor = self._ring.popleft().entry.revision
+        self._ring_size_bytes += len(change.entry.raw)
+        while len(self._ring) > self._ring_events or (self._ring_size_bytes > self._ring_bytes and len(self._ring) > 1):
+            oldest = self._ring.popleft().entry
+            self._ring_size_bytes -= len(oldest.raw)
+            self.floor = oldest.revision
         self._dispatch(change)
+        change.forget_lines()
         return change
 
     def _dispatch(self, change: Change) -> None:

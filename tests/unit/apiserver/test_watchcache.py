@@ -122,3 +122,27 @@ def test_a_line_is_encoded_once(everything):
     (change,) = cache.since(0)
     chosen = parse_selection(PODS, "", {} if everything else {"labelSelector": "color=red"})
     assert change.line_for(chosen) is change.line_for(chosen)
+
+
+def test_the_ring_is_bounded_in_bytes_too():
+    """A user who writes the same large object again and again must not fill the server's memory with its history."""
+    source, cache = Script(), ResourceCache(PODS, ring_bytes=10_000)
+    cache.reset([], 1)
+    for number in range(50):
+        cache.apply(source.event("a", "x", f"{number:01000}", "n1", False))
+    kept = list(cache.since(0))
+    assert 5 <= len(kept) <= 10
+    assert cache.floor == kept[0].entry.revision - 1
+    cache.apply(source.event("a", "x", "x" * 20_000, "n1", False))
+    assert [change.entry.revision for change in cache.since(0)] == [source.revision]  # the latest stays, however large
+
+
+async def test_lines_are_kept_for_nobody():
+    source, cache = Script(), ResourceCache(PODS)
+    cache.reset([], 1)
+    watcher = Watcher(parse_selection(PODS, "", {}), bookmarks=False)
+    cache.add(watcher)
+    cache.apply(source.event("a", "x", "red", "n1", False))
+    (change,), (line,) = cache.since(0), await watcher.take()
+    assert change.line_for(watcher.chosen) == line
+    assert change.line_for(watcher.chosen) is not line
