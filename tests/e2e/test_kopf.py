@@ -71,8 +71,9 @@ async def run_operator(plane: ControlPlane, tmp_path: Path, group: str) -> Async
     """Start operators that mind the group; they end with the test."""
     async with AsyncExitStack() as stack:
 
-        def run(name: str = "operator", **options: Any) -> KopfOperator:
-            made = KopfOperator(STORY, plane.kubeconfig, directory=tmp_path, name=name, env={"STORY_GROUP": group}, **options)
+        def run(name: str = "operator", *, env: dict[str, str] | None = None, **options: Any) -> KopfOperator:
+            variables = {"STORY_GROUP": group, **(env or {})}
+            made = KopfOperator(STORY, plane.kubeconfig, directory=tmp_path, name=name, env=variables, **options)
             stack.push_async_callback(made.stop)
             made.start()
             return made
@@ -154,9 +155,10 @@ async def test_a_temporary_error_is_tried_again_and_a_permanent_one_is_not(
     await objects.gone(name)
 
 
-async def test_a_restarted_operator_sees_what_changed_meanwhile(client: Client, run_operator: Any, group: str, name: str) -> None:
+@pytest.mark.parametrize("way", ["whole", "chunks", "stream"])
+async def test_a_restarted_operator_sees_what_changed_meanwhile(client: Client, run_operator: Any, group: str, name: str, way: str) -> None:
     objects = await objects_of(CASES["core"], client, group)
-    operator = run_operator()
+    operator = run_operator(env={"STORY_LIST": way})
     for number in range(3):
         await objects.create(config_map(group, f"{name}-{number}"))
         await operator.told("created", f"{name}-{number}")

@@ -1,7 +1,8 @@
 """The operator of test_kopf.py: every kind of handler on three kinds of object. What it was told, it writes to a journal.
 
 Environment: ``STORY_GROUP``, whose Specimens it handles, and as a label (``story``) ConfigMaps and Workloads; ``STORY_JOURNAL``, a file
-that gets one JSON object a line. A ``name`` with ``flaky`` in it fails for a while, one with ``hopeless`` for good.
+that gets one JSON object a line; ``STORY_LIST``, "chunks" or "stream", for other ways to list than whole. A ``name`` with ``flaky`` in it
+fails for a while, one with ``hopeless`` for good.
 """
 
 import asyncio
@@ -34,6 +35,10 @@ def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
     settings.queueing.error_delays = [0.5, 1]
     settings.peering.lifetime = 5
     settings.watching.reconnect_backoff = 0.1
+    settings.watching.initial_streaming = os.environ.get("STORY_LIST") == "stream"
+    if os.environ.get("STORY_LIST") == "chunks":
+        settings.watching.chunk_size = 2
+        settings.watching.server_timeout = 1
     tell("startup", "")
 
 
