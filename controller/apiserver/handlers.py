@@ -35,9 +35,10 @@ class ObjectHandlers:
     async def handle(self, request: ApiRequest, info: RequestInfo, resource: Resource, user: User) -> ApiResponse | ApiStream:
         """Answer one request about ``resource``, in the form that it accepts."""
         watched = info.verb == "watch"
-        form = negotiate(request, stream=watched, protobuf=not resource.custom)
         listed = info.verb in {"list", "deletecollection"}
-        view = views.choose(form, resource, request.query, self._registry.clock.now, listed=listed, watched=watched)
+        form = negotiate(request, stream=watched, listed=listed, protobuf=not resource.custom)
+        now = self._registry.clock.now
+        view = views.choose(form, resource, request.query, now, listed=listed, watched=watched, subresource=info.subresource)
         answer = await self._handle(request, info, resource, user, view)
         if isinstance(answer, ApiStream):
             return answer

@@ -60,19 +60,20 @@ PLAIN: Final = Form()
 _PRETTY: Final = Form(pretty=True)
 
 
-def negotiate(request: ApiRequest, *, stream: bool = False, protobuf: bool = True, transforms: bool = True) -> Form:
+def negotiate(request: ApiRequest, *, stream: bool = False, listed: bool = False, protobuf: bool = True, transforms: bool = True) -> Form:
     """Return the form in which ``request`` is answered.
 
     Args:
         request: whose ``Accept``, ``User-Agent`` and ``pretty`` count.
         stream: the answer is a watch, which has no YAML form.
+        listed: the answer is a list.
         protobuf: whether an unconverted object may be asked for as protobuf (custom resources have no such form).
         transforms: whether objects can be converted here (discovery and errors cannot).
 
     Raises:
         errors.NotAcceptableError: nothing that is asked for can be given.
     """
-    form = _decide(request.headers.get("accept", ""), stream, protobuf, transforms)
+    form = _decide(request.headers.get("accept", ""), stream, listed, protobuf, transforms)
     if not stream and not form.pretty and wants_pretty(request):
         return _PRETTY if form is PLAIN else Form(form.encoding, form.target, form.version, pretty=True)
     return form
@@ -95,17 +96,30 @@ def for_document(request: ApiRequest) -> Form:
 
 
 @functools.lru_cache(maxsize=512)
-def _decide(accept: str, stream: bool, protobuf: bool, transforms: bool) -> Form:
+def _decide(accept: str, stream: bool, listed: bool, protobuf: bool, transforms: bool) -> Form:
     if not accept or accept == "*/*":
         return PLAIN
+    form = _form_of(accept, stream=stream, protobuf=protobuf, transforms=transforms)
+    if form is not None:
+        return form
+    if not protobuf and not stream and _form_of(accept, protobuf=True) is not None:
+        # kube-apiserver agrees to protobuf first and finds out when it encodes the object
+        what = f"object *unstructured.Unstructured{'List' if listed else ''}"
+        raise errors.NotAcceptableError(
+            f"{what} does not implement the protobuf marshalling interface and cannot be encoded to a protobuf message"
+        )
+    offered = [f"{name};stream=watch" for name in (JSON, PROTOBUF)] if stream else list(_TYPES)
+    raise errors.NotAcceptableError(f"only the following media types are accepted: {', '.join(offered)}")
+
+
+def _form_of(accept: str, *, protobuf: bool, stream: bool = False, transforms: bool = True) -> Form | None:
     for media, parameters in parse_accept(accept):
         for name, encoding in _TYPES.items():
             if media in {name, "application/*", "*/*"}:
                 form = _form(encoding, parameters, stream=stream, protobuf=protobuf, transforms=transforms)
                 if form is not None:
                     return form
-    offered = [f"{name};stream=watch" for name in (JSON, PROTOBUF)] if stream else list(_TYPES)
-    raise errors.NotAcceptableError(f"only the following media types are accepted: {', '.join(offered)}")
+    return None
 
 
 def _form(encoding: Encoding, parameters: Mapping[str, str], *, stream: bool, protobuf: bool, transforms: bool) -> Form | None:

@@ -23,8 +23,10 @@ _INCLUDE: Final = frozenset({"", "Metadata", "Object", "None"})
 _printers: Final[weakref.WeakKeyDictionary[Resource, Printer]] = weakref.WeakKeyDictionary()
 
 
-def printer_of(resource: Resource) -> Printer:
-    """Return how objects of a resource are printed."""
+def printer_of(resource: Resource, subresource: str = "") -> Printer:
+    """Return how objects of a resource are printed, or what one of its subresources answers."""
+    if subresource == "scale":
+        return custom.SCALE
     printer = _printers.get(resource)
     if printer is None:
         printer = custom.printer_of(resource.columns) if resource.custom else kinds.PRINTERS.get(resource.kind, kinds.OTHER)
@@ -40,17 +42,18 @@ class TableMaker:
         include: ``includeObject`` of the request: Metadata (default), Object or None.
         now: to show ages.
         version: of meta.k8s.io, as it was asked for.
+        subresource: whose answers are shown.
 
     Raises:
         errors.BadRequestError: ``include`` is something else.
     """
 
-    def __init__(self, resource: Resource, include: str, now: datetime, version: str = "v1") -> None:
+    def __init__(self, resource: Resource, include: str, now: datetime, version: str = "v1", subresource: str = "") -> None:
         if include not in _INCLUDE:
             options = 'supported values: "Metadata", "None", "Object"'
             text = f'includeObject: Unsupported value: "{include[:64]}": {options}'
             raise errors.BadRequestError(f"Unable to convert to Table as requested: {text}")
-        self._printer = printer_of(resource)
+        self._printer = printer_of(resource, subresource)
         self._columns = [column.to_dict() for column in self._printer.columns]
         self._include = include or "Metadata"
         self._now = now

@@ -39,7 +39,14 @@ class View(Protocol):
 
 
 def choose(
-    form: Form, resource: Resource, query: Mapping[str, str], now: Callable[[], datetime], *, listed: bool = False, watched: bool = False
+    form: Form,
+    resource: Resource,
+    query: Mapping[str, str],
+    now: Callable[[], datetime],
+    *,
+    listed: bool = False,
+    watched: bool = False,
+    subresource: str = "",
 ) -> View | None:
     """Return the view that a request asks for, ``None`` for the objects themselves.
 
@@ -50,6 +57,7 @@ def choose(
         now: present time, for ages; a watch asks again for every event.
         listed: the answer is a list.
         watched: the answer is a watch.
+        subresource: what of the object is asked for.
 
     Raises:
         errors.NotAcceptableError: a list is asked for where one object is answered, or the other way round.
@@ -58,7 +66,7 @@ def choose(
     if not form.target:
         return None
     if form.target == "Table":
-        return _TableView(TableMaker(resource, query.get("includeObject", ""), now(), form.version), now)
+        return _TableView(TableMaker(resource, query.get("includeObject", ""), now(), form.version, subresource), now)
     as_list = form.target == "PartialObjectMetadataList"
     if not watched and as_list is not listed:
         what = "the requested object is a list" if listed else "the requested object is not a list"
@@ -80,9 +88,9 @@ def _type(resource: Resource, listed: bool) -> str:
 
 
 def shown(view: View, resource: Resource, body: bytes) -> bytes:
-    """Return the answer about one object as ``view`` shows it; a Status, or an object of another kind, stays what it is."""
+    """Return the answer about one object or its Scale as ``view`` shows it; a Status, or an object of another kind, stays what it is."""
     obj = orjson.loads(body)
-    return view.object(body) if obj.get("kind") == resource.kind and "metadata" in obj else body
+    return view.object(body) if obj.get("kind") in {resource.kind, "Scale"} and "metadata" in obj else body
 
 
 async def convert(batches: AsyncGenerator[list[bytes]], view: View) -> AsyncGenerator[list[bytes]]:

@@ -81,3 +81,13 @@ def _date(value: str, now: datetime) -> str:
         return UNKNOWN
     age = human_age(value, now)
     return "<invalid>" if age == UNKNOWN else age
+
+
+SCALE: Final = printer_of(
+    (
+        {"name": "Desired", "type": "integer", "description": "Number of desired replicas", "jsonPath": ".spec.replicas"},
+        {"name": "Available", "type": "integer", "description": "Number of actual replicas", "jsonPath": ".status.replicas"},
+        _AGE,
+    )
+)
+"""Prints the Scale of an object."""
