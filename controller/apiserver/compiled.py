@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
 
 from controller.apiserver.encoding import Codec
 from controller.apiserver.fieldmanager.ownership import FieldManager
@@ -17,22 +16,17 @@ from controller.apiserver.structural.structural import Structural
 
 T = TypeVar("T")
 
-_structural: WeakKeyDictionary[Resource, Structural] = WeakKeyDictionary()
-_codecs: WeakKeyDictionary[Resource, Codec] = WeakKeyDictionary()
-_managers: WeakKeyDictionary[Resource, FieldManager] = WeakKeyDictionary()
-_merges: WeakKeyDictionary[Resource, StrategicMerge] = WeakKeyDictionary()
 
-
-def _once(known: WeakKeyDictionary[Resource, T], resource: Resource, make: Callable[[], T]) -> T:
-    found = known.get(resource)
+def _once(what: str, resource: Resource, make: Callable[[], T]) -> T:
+    found: T | None = resource.memo.get(what)
     if found is None:
-        found = known[resource] = make()
+        found = resource.memo[what] = make()
     return found
 
 
 def structural_of(resource: Resource) -> Structural:
     """Return the compiled schema of a resource."""
-    return _once(_structural, resource, lambda: Structural(resource.schema if resource.custom else _without_bytes(resource.schema)))
+    return _once("structural", resource, lambda: Structural(resource.schema if resource.custom else _without_bytes(resource.schema)))
 
 
 def _without_bytes(schema: Any) -> Any:
@@ -46,8 +40,8 @@ def _without_bytes(schema: Any) -> Any:
 
 def codec_of(resource: Resource) -> Codec:
     """Return the codec of a resource. Objects of the kinds that come with Lattice are read as they were stored."""
-    normalise = structural_of(resource).normalise if resource.custom and resource.type is None else None
-    return _once(_codecs, resource, lambda: Codec(resource, normalise))
+    normalise = structural_of(resource).renew if resource.custom and resource.type is None else None
+    return _once("codec", resource, lambda: Codec(resource, normalise))
 
 
 def manager_of(resource: Resource) -> FieldManager:
@@ -56,9 +50,9 @@ def manager_of(resource: Resource) -> FieldManager:
     def make() -> FieldManager:
         return FieldManager(resource.schema, group_version=resource.group_version, has_status=resource.has_status)
 
-    return _once(_managers, resource, make)
+    return _once("manager", resource, make)
 
 
 def merge_of(resource: Resource) -> StrategicMerge:
     """Return the strategic merge of a resource."""
-    return _once(_merges, resource, lambda: StrategicMerge(resource.schema))
+    return _once("merge", resource, lambda: StrategicMerge(resource.schema))

@@ -157,7 +157,7 @@ def check_update(new: dict[str, Any], old: dict[str, Any]) -> list[Cause]:
     Kubernetes checks changes of metadata for all kinds and again for the kind, and clients see the causes of both.
     """
     causes = []
-    known = old.get("finalizers") or ()
+    known = frozenset(old.get("finalizers") or ())
     added = [name for name in new.get("finalizers") or () if name not in known] if old.get("deletionTimestamp") else []
     if added:
         listed = "{" + ", ".join(shaping.shown(name) for name in added) + "}"

@@ -11,7 +11,6 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
-from weakref import WeakKeyDictionary
 
 import orjson
 
@@ -63,7 +62,6 @@ class Registry:
         self.clock = clock
         self.rng = rng
         self.admission = admission
-        self._writers: WeakKeyDictionary[Resource, Writer] = WeakKeyDictionary()
 
     def feed(self, resource: Resource) -> Feed:
         """Return the feed of the store that holds a resource."""
@@ -82,9 +80,9 @@ class Registry:
 
     def writer(self, resource: Resource) -> Writer:
         """Return the write pipeline of a resource."""
-        writer = self._writers.get(resource)
+        writer: Writer | None = resource.memo.get("writer")
         if writer is None:
-            writer = self._writers[resource] = Writer(resource)
+            writer = resource.memo["writer"] = Writer(resource)
         return writer
 
     def not_found(self, resource: Resource, name: str) -> errors.NotFoundError:

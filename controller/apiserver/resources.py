@@ -86,6 +86,8 @@ class Resource:
     """Warning that each answer of this version carries, empty for none."""
     type: type[meta.Object] | None = None
     """Python type of the kinds that come with Lattice."""
+    memo: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+    """What others have made from this row (``compiled.py``): here, so that it goes when the row goes, though it refers to it."""
 
     @property
     def group_version(self) -> str:

@@ -33,7 +33,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 
 class LatticeError(Exception):
@@ -175,6 +175,11 @@ class UnsupportedMediaTypeError(ApiError):
     reason = "UnsupportedMediaType"
 
 
+MAX_CAUSES: Final = 1_000
+_MAX_CAUSES_SIZE: Final = 512 * 1024
+"""Characters in the causes of one error."""
+
+
 class InvalidError(ApiError):
     """The object was understood and is not valid. ``causes`` has one entry for each field."""
 
@@ -198,6 +203,7 @@ class InvalidError(ApiError):
             name: the object's name, may be empty.
             causes: at least one.
         """
+        causes = _worth_telling(causes)
         texts = list(dict.fromkeys(f"{cause.field}: {cause.message}" for cause in causes))  # twice in the causes is once in the message
         what = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
         qualified = f"{kind}.{group}" if group else kind
@@ -208,6 +214,16 @@ class InvalidError(ApiError):
             details["kind"] = kind
         details["causes"] = [cause.to_dict() for cause in causes]
         return cls(f'{qualified} "{name}" is invalid: {what}', details=details)
+
+
+def _worth_telling(causes: Sequence[Cause]) -> Sequence[Cause]:
+    """Return the first so many: nobody reads more, and an answer should not be many times as large as what it is about."""
+    size = 0
+    for count, cause in enumerate(causes):
+        size += len(cause.field) + len(cause.message)
+        if count == MAX_CAUSES or (count and size > _MAX_CAUSES_SIZE):
+            return causes[:count]
+    return causes
 
 
 class TooManyRequestsError(ApiError):

@@ -27,7 +27,7 @@ def check(schema: Schema, path: str) -> Iterator[Cause]:
 def _check_default(schema: Schema, path: str) -> Iterator[Cause]:
     value = copy.deepcopy(schema["default"])
     place = normalising.Node({key: item for key, item in schema.items() if key != "default"})
-    if place.normalise(value):
+    if place.shape(value):
         yield shaped(path, schema["default"], "must not have unknown fields")
         return
     yield from checking.Checker(Complainer(path)).check(schema, value, "", None).causes

@@ -59,12 +59,20 @@ class Structural:
         return found if isinstance(found, Mapping) else {}
 
     def normalise(self, obj: dict[str, Any]) -> list[str]:
-        """Fill in defaults, drop nulls and unknown fields, in place. Returns the paths of the unknown fields, sorted."""
-        return sorted(path.removeprefix(".") for path in self._node.normalise(obj))
+        """Fill in defaults, drop nulls and unknown fields, in place. Returns the paths of unknown fields, sorted, at most 100.
+
+        Raises:
+            errors.InternalError: its defaults would make it larger than any store takes.
+        """
+        return sorted(path.removeprefix(".") for path in self._node.shape(obj))
+
+    def renew(self, obj: dict[str, Any]) -> None:
+        """Bring an object that was stored under an older schema into the shape of this one, in place. Never refuses it."""
+        self._node.shape(obj, strict=False)
 
     def default(self, obj: dict[str, Any]) -> None:
         """Fill in defaults of an object that was stored under an older schema, in place."""
-        self._node.fill(obj)
+        self._node.complete(obj)
 
     def check(self, obj: Mapping[str, Any], old: Mapping[str, Any] | None = None, *, subresource: str = "") -> list[Cause]:
         """Return what is wrong with ``obj``; nothing for a valid object.

@@ -1,9 +1,11 @@
 """Definitions that are made to harm: called like what comes with Lattice, in groups that are others', or very many."""
 
+import gc
 import json
 
 import pytest
 
+from controller.apiserver import resources
 from controller.definitionfacts import parse_definition
 from lattice.testing import specimens
 
@@ -118,3 +120,26 @@ async def test_kinds_called_like_ours_in_other_groups_are_just_kinds(admin):
         status, gone = await call(admin, "DELETE", f"{objects}/kube-system")
         assert (status, gone["status"]) == (200, "Success")
         assert (await call(admin, "GET", f"{objects}/kube-system"))[0] == 404
+
+
+async def test_a_definition_that_goes_takes_along_all_that_was_made_from_it(api_server, admin):
+    """What is compiled from a schema refers to its row, and once kept the row alive for ever: a megabyte for each definition."""
+    group = "leak.example.dev"
+    objects = f"/apis/{group}/v1/namespaces/default/specimens"
+    table = {"Accept": "application/json;as=Table;g=meta.k8s.io;v=v1"}
+    for _ in range(3):
+        assert (await call(admin, "POST", CRDS, specimens.definition(group)))[0] == 201
+        assert (await call(admin, "POST", objects, specimens.specimen(group, "a")))[0] == 201
+        assert (await call(admin, "PATCH", f"{objects}/a", {"spec": {"replicas": 2}}, "application/merge-patch+json"))[0] == 200
+        async with admin.get(objects, headers=table) as answer:
+            assert answer.status == 200
+        assert (await call(admin, "GET", f"/openapi/v3/apis/{group}/v1"))[0] == 200
+        assert (await call(admin, "DELETE", f"{objects}/a"))[0] == 200
+        assert (await call(admin, "DELETE", f"{CRDS}/specimens.{group}"))[0] == 200
+        kept = {"metadata": {"finalizers": None}}
+        assert (await call(admin, "PATCH", f"{CRDS}/specimens.{group}", kept, "application/merge-patch+json"))[0] == 200
+        await api_server.api.feeds["main"].fresh()
+    assert (await call(admin, "GET", "/openapi/v3"))[0] == 200
+    gc.collect()
+    rows = [found for found in gc.get_objects() if isinstance(found, resources.Resource) and found.group == group]
+    assert len(rows) <= 1  # the last one may still be in the frames of the feed

@@ -1,11 +1,14 @@
 """Defaults, nulls and unknown fields."""
 
 import copy
+import tracemalloc
 from typing import Any
 
 import pytest
 
+from controller.apiserver.structural import normalising
 from controller.apiserver.structural.structural import Structural
+from lattice.api import errors
 from lattice.testing import schemas
 from lattice.testing.schemas import INTEGER, STRING, make_list, make_object
 
@@ -101,3 +104,33 @@ def test_what_stands_in_a_list_of_unknown_content_is_emptied_and_named() -> None
     obj = {"text": [[{"a": 1}], {"b": 2}]}
     assert Structural(make_object(text=STRING)).normalise(obj) == ["text[0][0].a", "text[1].b"]
     assert obj == {"text": [[{}], {}]}
+
+
+def test_unknown_fields_are_named_up_to_a_bound():
+    """A path for each of many values below a field with a long name would be the square of the body."""
+    name = "k" * 50_000
+    schema = {"type": "object", "properties": {"m": {"type": "object", "additionalProperties": {"type": "object"}}, "l": {"type": "array"}}}
+    obj = {"m": {name: {f"u{index}": 1 for index in range(50_000)}}, "l": [[{"a": 1}]] * 50_000}
+    tracemalloc.start()
+    try:
+        unknown = Structural(schema).normalise(obj)
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+    assert len(unknown) <= 2 * normalising.MAX_REPORTED
+    assert max(map(len, unknown)) <= 1_000
+    assert obj["m"] == {name: {}}
+
+
+def test_defaults_do_not_grow_an_object_without_bound():
+    large = {"type": "object", "properties": {"d": {"type": "string", "default": "x" * 100_000}}}
+    structural = Structural({"type": "object", "properties": {"l": {"type": "array", "items": large}}})
+    obj = {"l": [{} for _ in range(10)]}
+    structural.normalise(obj)
+    assert all(len(item["d"]) == 100_000 for item in obj["l"])
+    with pytest.raises(errors.InternalError, match="too large"):
+        structural.normalise({"l": [{} for _ in range(1_000)]})
+    stored = {"l": [{} for _ in range(1_000)]}
+    structural.renew(stored)  # it is stored already, and must stay readable
+    assert 10 < sum("d" in item for item in stored["l"]) < 100
+    structural.normalise({"l": [{}]})
