@@ -39,6 +39,8 @@ _RENAMED: Final = {
     "VolumeResources": "VolumeResourceRequirements",
 }
 """Python types of the API that Kubernetes calls otherwise."""
+_OF_CORE: Final = frozenset({"EventSource", "ObjectReference"})
+"""Types of the core group that others use too."""
 _CONVENTIONS: Final = "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md"
 
 
@@ -194,7 +196,9 @@ def _common_type(node: Mapping[str, Any]) -> str:
 
 def _named(name: str, package: str) -> str:
     """Return the full name of a Python type of the API."""
-    return f"{META}{name}" if hasattr(meta, name) else f"{package}{_RENAMED.get(name, name)}"
+    if hasattr(meta, name):
+        return f"{META}{name}"
+    return f"{package_of('', 'v1', custom=False) if name in _OF_CORE else package}{_RENAMED.get(name, name)}"
 
 
 def _extensions(resource: Resource, kind: str) -> Schema:

@@ -3,7 +3,7 @@
 The index names each document with the hash of its text, so a client that has a document asks only for the index again
 (``If-Modified-Since``). Guarantees: a document fetched under its hash never changes; the index changes with the table, and so does its
 Last-Modified, even twice in a second (it then runs ahead by a second), or a kind that was just defined would stay unknown to a client
-that asks "since". ``/openapi/v2`` is left to the caller's 404: no client needs it beside version 3.
+that asks "since". ``/openapi/v2`` is left to :mod:`.version2`.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from urllib.parse import unquote
 
 import orjson
 
-from controller.apiserver.openapi import document
+from controller.apiserver.openapi import document, version2
 from controller.apiserver.request import JSON, TEXT, ApiRequest, ApiResponse
 from controller.apiserver.resources import Resource, ResourceTable
 from lattice.machinery.clock import Clock
 
 _ROOT: Final = "/openapi/v3"
+_VERSION_2: Final = "/openapi/v2"
 _REVALIDATED: Final = {"Cache-Control": "no-cache, private"}
 _KEPT: Final = timedelta(days=365)
 """For how long a document under its hash may be kept: kube-apiserver says a year."""
@@ -51,6 +52,8 @@ class OpenApi:
     def answer(self, request: ApiRequest) -> ApiResponse | None:
         """Return the answer to a request for a document, or ``None`` where the path is not one of these."""
         path = unquote(request.path).rstrip("/")
+        if request.method in {"GET", "HEAD"} and path == _VERSION_2:
+            return version2.answer(request)
         if request.method not in {"GET", "HEAD"} or not (path == _ROOT or path.startswith(f"{_ROOT}/")):
             return None
         if self._generation != self._table.generation:

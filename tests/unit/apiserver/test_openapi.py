@@ -207,6 +207,17 @@ def test_documents_without_hash_with_a_wrong_one_and_of_nothing():
     assert world.api.answer(ApiRequest("POST", "/openapi/v3")) is None
 
 
+def test_version_2_is_for_those_who_ask_for_it_in_protobuf_and_knows_no_kind():
+    world = World()
+    asked = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+    for accept in ("", "*/*", "application/json", "application/vnd.kubernetes.protobuf"):
+        assert world.get("/openapi/v2", accept=accept) is None
+    found = world.get("/openapi/v2", accept=f"{asked},application/json")
+    assert (found.status, found.content_type) == (200, asked.replace("@", "."))
+    assert found.body == b"\n\x032.0\x12\x0d\n\x07Lattice\x12\x02v1B\x00"
+    assert world.get("/openapi/v2", accept=asked, if_none_match=found.headers["Etag"]).status == 304
+
+
 def test_the_index_is_revalidated_by_time():
     world = World()
     first = world.get("/openapi/v3")
