@@ -112,6 +112,8 @@ class ObjectHandlers:
 
     async def _subresource(self, request: ApiRequest, info: RequestInfo, resource: Resource, user: User) -> ApiResponse | ApiStream:
         sub = resource.subresources.get(info.subresource)
+        if sub is None and not resource.custom:
+            return path_not_found()  # the routes of built-in kinds are fixed; custom ones are looked up for each request
         if sub is None or (resource.namespaced and not info.namespace):
             raise self._registry.not_found(resource, info.name) if info.name else errors.BadRequestError("name must be provided")
         if info.verb not in sub.verbs:
