@@ -79,6 +79,12 @@ async def replayed_server(directory: Path) -> AsyncIterator[RecordedPlane]:
         yield plane
 
 
+def unpack(directory: Path) -> None:
+    """Write the recordings, and the manifests that they were made with (crd.yaml, s1.yaml, s2.yaml), into a directory."""
+    with tarfile.open(_DATA / "recordings.tar.xz") as archive:
+        archive.extractall(directory, filter="data")
+
+
 async def replay(plane: ControlPlane, mode: str, directory: Path, *, options: tuple[str, ...] = ()) -> Outcome:
     """Run the tool on an empty server and read its result.
 
@@ -92,8 +98,7 @@ async def replay(plane: ControlPlane, mode: str, directory: Path, *, options: tu
         RuntimeError: the tool could not run; the message is its output.
     """
     recordings, authority, result = directory / "recordings", directory / "ca.pem", directory / f"{mode}.json"
-    with tarfile.open(_DATA / "recordings.tar.xz") as archive:
-        archive.extractall(recordings, filter="data")
+    unpack(recordings)
     authority.write_bytes(kubeconfig.load(plane.kubeconfig).ca_data or b"")
     argv = [sys.executable, str(_DATA / "replay.py"), mode, "--server", plane.url, "--ca", str(authority), "--given", str(recordings)]
     argv += ["--token-admin", "admin-token", "--token-alice", "alice-token", "--budget", str(BUDGET_S), "--json", str(result)]

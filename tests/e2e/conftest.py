@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+import yaml
 
 from lattice.testing.cluster import LocalCluster
 from lattice.testing.controlplane import ControlPlane
+from lattice.testing.kubectl import Kubectl
+from lattice.testing.rawobjects import Collection
+from lattice.testing.replay import unpack
 
 
 def _required(variable: str, what: str) -> str:
@@ -65,3 +69,22 @@ async def plane(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Contr
 def name() -> str:
     """Return a name for an object that no other test has."""
     return f"t{secrets.token_hex(4)}"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def specimens(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Define the kind that the recordings are about, and return the folder with the manifests that they were made with."""
+    directory = tmp_path_factory.mktemp("recordings")
+    unpack(directory)
+    definitions = Collection(plane.client_for("admin-token"), "/apis/apiextensions.k8s.io/v1/customresourcedefinitions")
+    await definitions.create(yaml.safe_load((directory / "crd.yaml").read_text()))
+    return directory
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def k(kubectl: str, plane: ControlPlane, specimens: Path, tmp_path: Path, name: str) -> Kubectl:
+    """Return kubectl in a namespace of its own, in a folder with the manifests s1.yaml and s2.yaml of the Specimen ``web``."""
+    await Collection(plane.client_for("admin-token"), "/api/v1/namespaces").create({"metadata": {"name": name}})
+    for manifest in ("s1.yaml", "s2.yaml"):
+        (tmp_path / manifest).write_text((specimens / manifest).read_text())
+    return Kubectl(kubectl, plane.kubeconfig, directory=tmp_path, cache=plane.directory / "kube-cache", namespace=name)
