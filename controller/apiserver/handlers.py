@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Final
+
 import orjson
 
 from controller.apiserver import protobuf, selection, views
@@ -17,6 +20,10 @@ from controller.apiserver.views import View
 from controller.apiserver.watching import WatchStarter
 from controller.apiserver.writehandlers import WriteHandlers
 from lattice.api import errors
+from lattice.machinery.tasks import breathe
+
+_SLICE: Final = 100
+"""Objects that are converted, or deleted, before others get their turn."""
 
 
 class ObjectHandlers:
@@ -86,7 +93,7 @@ class ObjectHandlers:
 
     async def _list(self, request: ApiRequest, info: RequestInfo, resource: Resource, view: View | None) -> ApiResponse:
         chosen = selection.parse_selection(resource, _namespace(info, resource), request.query)
-        return _listed(resource, await self._reader.list(resource, chosen, request.query), view)
+        return await _listed(resource, await self._reader.list(resource, chosen, request.query), view)
 
     async def _watch(self, request: ApiRequest, info: RequestInfo, resource: Resource, view: View | None) -> ApiStream:
         chosen = selection.parse_selection(resource, _namespace(info, resource), request.query, name=info.name)
@@ -103,12 +110,14 @@ class ObjectHandlers:
         options = parse_delete_options(request, user)
         chosen = selection.parse_selection(resource, _namespace(info, resource), request.query)
         page = await self._reader.list(resource, chosen, {})
-        for entry in page.entries:
+        for place, entry in enumerate(page.entries):
+            if place and not place % _SLICE:
+                await breathe()  # a dry run, and an object that is going already, wait for nothing
             try:
                 await self._deleter.delete(resource, entry.namespace, entry.name, options)
             except errors.NotFoundError:
                 continue
-        return _listed(resource, page, view)
+        return await _listed(resource, page, view)
 
     async def _subresource(self, request: ApiRequest, info: RequestInfo, resource: Resource, user: User) -> ApiResponse | ApiStream:
         sub = resource.subresources.get(info.subresource)
@@ -133,11 +142,20 @@ class ObjectHandlers:
                 return await self._writes.write(request, info, resource, user)
 
 
-def _listed(resource: Resource, page: Page, view: View | None) -> ApiResponse:
-    if view is None:
+async def _listed(resource: Resource, page: Page, view: View | None) -> ApiResponse:
+    """Return the answer for a list. What is made anew for each item is made in slices: others are answered meanwhile."""
+    if view is None and not resource.converted:
         return list_response(resource, page.entries, page.metadata)
-    convert = codec_of(resource).view
-    return ApiResponse(200, view.collection((convert(entry.raw) for entry in page.entries), page.metadata))
+    codec = codec_of(resource)
+    items: list[bytes] = []
+    for place, entry in enumerate(page.entries):
+        if place and not place % _SLICE:
+            await breathe()
+        raw = codec.view(entry.raw)
+        items.append(view.item(raw) if view is not None else raw if resource.custom else codec.without_head(raw))
+    if view is None:
+        return replace(list_response(resource, (), page.metadata), items=items)
+    return ApiResponse(200, view.head(page.metadata), items=items)
 
 
 def _namespace(info: RequestInfo, resource: Resource) -> str:

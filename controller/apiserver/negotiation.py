@@ -37,6 +37,8 @@ _VERSIONS: Final = frozenset({"v1", "v1beta1"})
 _PEOPLE: Final = ("curl", "Wget", "Mozilla/5.0")
 """How the User-Agents begin for which kube-apiserver indents its answers."""
 _MAX_RANGES: Final = 64
+MAX_REFORMATTED_BYTES: Final = 4 * 1024 * 1024
+"""Larger answers are not indented: nobody reads them, and nobody else is answered meanwhile. JSON is YAML, too."""
 _BLOCK_YAML_BYTES: Final = 256 * 1024
 """Up to here YAML is written as people expect it, in about 0.1 s."""
 
@@ -175,6 +177,8 @@ def finish(response: ApiResponse, form: Form) -> ApiResponse:
     """
     if response.content_type != JSON or (form.encoding != "yaml" and not form.pretty) or not response.body:
         return response
+    if response.size_bytes > MAX_REFORMATTED_BYTES:
+        return replace(response, content_type=YAML if form.encoding == "yaml" else JSON)
     if form.encoding == "yaml":
         return replace(response, body=to_yaml(response.whole()), items=None, content_type=YAML)
     return replace(response, body=orjson.dumps(orjson.loads(response.whole()), option=orjson.OPT_INDENT_2), items=None)

@@ -76,7 +76,7 @@ def parse_selection(resource: Resource, namespace: str, query: Mapping[str, str]
     """
     try:
         labels = selectortext.parse_label_selector(query.get("labelSelector", ""))
-        fields = selectortext.parse_field_selector(query.get("fieldSelector", ""))
+        fields = _merged(selectortext.parse_field_selector(query.get("fieldSelector", "")))
     except ValueError as error:
         raise errors.BadRequestError(str(error)) from error
     for requirement in fields:
@@ -84,6 +84,19 @@ def parse_selection(resource: Resource, namespace: str, query: Mapping[str, str]
     if name:
         fields = _for_one(fields, name)
     return Selection(namespace if resource.namespaced else "", labels, fields)
+
+
+def _merged(fields: tuple[selectortext.Requirement, ...]) -> tuple[selectortext.Requirement, ...]:
+    """Return the same demands as few: one for all values that a field may not have, and two different that it must have are enough."""
+    excluded: dict[str, set[str]] = {}
+    wanted: dict[str, dict[selectortext.Requirement, None]] = {}
+    for requirement in fields:
+        if requirement.operator == "!=":
+            excluded.setdefault(requirement.key, set()).update(requirement.values)
+        elif len(wanted.setdefault(requirement.key, {})) < 2:
+            wanted[requirement.key][requirement] = None
+    unequal = (selectortext.Requirement(key, "!=", frozenset(values)) for key, values in excluded.items())
+    return (*(requirement for found in wanted.values() for requirement in found), *unequal)
 
 
 def _check_field(resource: Resource, field: str) -> None:

@@ -64,10 +64,13 @@ class TableMaker:
         obj = orjson.loads(raw)
         return orjson.dumps(self._table([obj], _version_of(obj), self._columns))
 
-    def collection(self, objects: Iterable[bytes], metadata: Mapping[str, Any]) -> bytes:
-        """Return the table of a list with that list's metadata."""
-        kept = {key: value for key, value in metadata.items() if value != ""}
-        return orjson.dumps(self._table([orjson.loads(raw) for raw in objects], kept, self._columns))
+    def head(self, metadata: Mapping[str, Any]) -> bytes:
+        """Return what stands before the rows in the table of a list with that list's metadata."""
+        return orjson.dumps(self._table([], {key: value for key, value in metadata.items() if value != ""}, self._columns))[:-2]
+
+    def row(self, raw: bytes) -> bytes:
+        """Return the row of one object of a list."""
+        return orjson.dumps(self._row(orjson.loads(raw)))
 
     def event(self, obj: Object, now: datetime, *, first: bool) -> dict[str, Any]:
         """Return the table that stands for an object in a watch's event."""

@@ -7,7 +7,7 @@ all requests want and what must stay fast. A view never sees a Status: errors, a
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from datetime import datetime
 from typing import Any, Final, Protocol
@@ -31,8 +31,11 @@ class View(Protocol):
     def object(self, raw: bytes) -> bytes:
         """Return the answer for one object."""
 
-    def collection(self, objects: Iterable[bytes], metadata: Mapping[str, Any]) -> bytes:
-        """Return the answer for a list with its metadata."""
+    def head(self, metadata: Mapping[str, Any]) -> bytes:
+        """Return what stands before the items in the answer for a list with its metadata."""
+
+    def item(self, raw: bytes) -> bytes:
+        """Return one object of a list."""
 
     def line(self, line: bytes) -> bytes:
         """Return a line of a watch with its object converted."""
@@ -108,7 +111,8 @@ class _TableView:
         self._now = now
         self._first = True
         self.object = maker.object
-        self.collection = maker.collection
+        self.head = maker.head
+        self.item = maker.row
 
     def line(self, line: bytes) -> bytes:
         """See :class:`View`. Only the first line says what the columns are."""
@@ -128,11 +132,15 @@ class MetadataView:
         """See :class:`View`."""
         return orjson.dumps(_partial(orjson.loads(raw), self._version))
 
-    def collection(self, objects: Iterable[bytes], metadata: Mapping[str, Any]) -> bytes:
+    def head(self, metadata: Mapping[str, Any]) -> bytes:
         """See :class:`View`."""
         kept = {key: value for key, value in metadata.items() if value != ""}
         head = {"kind": "PartialObjectMetadataList", "apiVersion": f"meta.k8s.io/{self._version}", "metadata": kept}
-        return orjson.dumps({**head, "items": [_partial(orjson.loads(raw), self._version) for raw in objects]})
+        return orjson.dumps({**head, "items": []})[:-2]
+
+    def item(self, raw: bytes) -> bytes:
+        """See :class:`View`."""
+        return self.object(raw)
 
     def line(self, line: bytes) -> bytes:
         """See :class:`View`. However many watch, an event is decoded once."""

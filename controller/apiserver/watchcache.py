@@ -30,6 +30,8 @@ RING_BYTES: Final = 8 * 1024 * 1024
 MAX_PENDING_LINES: Final = 16_384
 MAX_PENDING_BYTES: Final = 64 * 1024 * 1024
 """A watcher with more than this unread is cut."""
+_TAKEN_BYTES: Final = 1024 * 1024
+"""A reader is given about so much at a time: what it is given is copied and encrypted in one go."""
 NODE_FIELD: Final = "spec.nodeName"
 
 
@@ -172,15 +174,17 @@ class Watcher:
         self._on_cut = callback
 
     async def take(self) -> list[bytes]:
-        """Return all queued lines, waiting for the first; empty means the end."""
+        """Return the next queued lines, waiting for the first; empty means the end."""
         while not self._lines:
             if self.ended:
                 return []
             self._wake.clear()
             await self._wake.wait()
-        lines = list(self._lines)
-        self._lines.clear()
-        self._size_bytes = 0
+        lines, size_bytes = [], 0
+        while self._lines and size_bytes < _TAKEN_BYTES:
+            lines.append(self._lines.popleft())
+            size_bytes += len(lines[-1])
+        self._size_bytes -= size_bytes
         return lines
 
 

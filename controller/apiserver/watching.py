@@ -8,8 +8,9 @@ and everything is replayed up to exactly that moment's revision.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 
 import orjson
 
@@ -22,10 +23,12 @@ from controller.apiserver.resources import DEFINITIONS, Resource
 from controller.apiserver.watchcache import Change, ResourceCache, Watcher, event_line
 from controller.store import base
 from lattice.api import errors
+from lattice.machinery.tasks import breathe
 
 _MIN_TIMEOUT_S = 1800
 """A watch without timeoutSeconds ends after this to twice this, as kube-apiserver's do, so that connections spread over servers."""
 _BATCH = 500
+_BATCH_BYTES = 512 * 1024
 
 
 class WatchStarter:
@@ -62,9 +65,10 @@ class WatchStarter:
         if timeout_s < 0:
             watcher.end()
         if snapshot:
-            lines = [event_line("ADDED", entry.raw) for entry in cache.select(chosen)]
-            if asked and watcher.bookmarks:
-                lines.append(cache.bookmark(joined, initial_end=True))
+            # The objects are taken now, their lines are made as they are read: two hundred watchers of a large kind would else hold
+            # two hundred copies of it.
+            end = [cache.bookmark(joined, initial_end=True)] if asked and watcher.bookmarks else []
+            lines = itertools.chain((event_line("ADDED", entry.raw) for entry in list(cache.select(chosen))), end)
             batches = _snapshot(cache, watcher, lines)
         elif 0 < position < origin:
             return ApiStream(_expired(position, origin - 1), watcher.on_cut)
@@ -72,8 +76,7 @@ class WatchStarter:
             batches = _later(feed, cache, watcher, position, timeout_s)
             return ApiStream(batches, watcher.on_cut, close=lambda: cache.remove(watcher))
         elif not position or position >= cache.floor:
-            changes = (change.line_for(chosen) for change in cache.since(position or joined))
-            batches = _snapshot(cache, watcher, [line for line in changes if line is not None])
+            batches = _snapshot(cache, watcher, _lines_of(list(cache.since(position or joined)), chosen))
         else:
             batches = _replay(feed.store, cache, watcher, position, joined)
         cache.add(watcher)
@@ -99,22 +102,36 @@ async def _later(feed: Feed, cache: ResourceCache, watcher: Watcher, position: i
         if position < cache.floor:
             watcher.drop()  # its reader resumes, and is told to list where that cannot be
             return
-        lines = [line for change in cache.since(position) if (line := change.line_for(watcher.chosen)) is not None]
+        lines = _lines_of(list(cache.since(position)), watcher.chosen)
         cache.add(watcher)
         async with contextlib.aclosing(_snapshot(cache, watcher, lines)) as batches:
             async for batch in batches:
                 yield batch
 
 
-async def _snapshot(cache: ResourceCache, watcher: Watcher, lines: list[bytes]) -> AsyncGenerator[list[bytes]]:
+def _lines_of(changes: Iterable[Change], chosen: selection.Selection) -> Iterator[bytes]:
+    return (line for change in changes if (line := change.line_for(chosen)) is not None)
+
+
+async def _snapshot(cache: ResourceCache, watcher: Watcher, lines: Iterator[bytes]) -> AsyncGenerator[list[bytes]]:
     try:
-        for start in range(0, len(lines), _BATCH):
-            yield lines[start : start + _BATCH]
-        del lines
+        while batch := _batch_of(lines):
+            yield batch
+            await breathe()  # a reader that keeps pace never makes us wait
         while batch := await watcher.take():
             yield batch
     finally:
         cache.remove(watcher)
+
+
+def _batch_of(lines: Iterator[bytes]) -> list[bytes]:
+    batch, size_bytes = [], 0
+    for line in lines:
+        batch.append(line)
+        size_bytes += len(line)
+        if len(batch) == _BATCH or size_bytes >= _BATCH_BYTES:
+            break
+    return batch
 
 
 async def _replay(store: base.Store, cache: ResourceCache, watcher: Watcher, position: int, until: int) -> AsyncGenerator[list[bytes]]:

@@ -8,8 +8,8 @@ k8s.io/apimachinery ``pkg/labels`` and ``pkg/fields``; what a label selector mea
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from lattice.api import validation
@@ -20,6 +20,8 @@ _BINARY_TEXT: Final = "in, notin, =, ==, !=, gt, lt"
 _SYMBOLS: Final = frozenset({"=", "==", "!=", "!", "(", ")", ",", "<", ">", ""})
 _FIELD_OPERATOR: Final = re.compile(r"!=|==?")
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,63}", re.ASCII)
+_INDEXED_FROM: Final = 8
+"""Demands of a selector that are simply tried one after the other."""
 _INT64: Final = range(-(2**63), 2**63)
 
 
@@ -61,14 +63,58 @@ class Requirement:
                 return f"{self.key}{self.operator}{''.join(self.values)}"
 
 
+def _tighter(one: Requirement, other: Requirement) -> Requirement:
+    """Return which of two bounds of a label lets less through."""
+    first, second = (parse_int64(next(iter(bound.values))) or 0 for bound in (one, other))
+    return one if (first > second) is (one.operator == ">") else other
+
+
+class _Index:
+    """Many demands by the label that they are about: each object costs what its labels cost, however long the selector is."""
+
+    __slots__ = ("_by_key", "_needed")
+
+    def __init__(self, requirements: Iterable[Requirement]) -> None:
+        merged: dict[tuple[str, str], frozenset[str]] = {}
+        bounds: dict[tuple[str, str], Requirement] = {}
+        for found in requirements:
+            operator = {"=": "in", "!=": "notin"}.get(found.operator, found.operator)
+            place = (found.key, operator)
+            if operator in {">", "<"}:
+                bounds[place] = _tighter(found, bounds.get(place, found))
+            elif place not in merged:
+                merged[place] = found.values
+            else:
+                merged[place] = merged[place] & found.values if operator == "in" else merged[place] | found.values
+        self._by_key: dict[str, list[Requirement]] = {}
+        for (key, operator), values in merged.items():
+            self._by_key.setdefault(key, []).append(Requirement(key, operator, values))
+        for found in bounds.values():
+            self._by_key.setdefault(found.key, []).append(found)
+        needed = {"in", "exists", ">", "<"}
+        self._needed = frozenset(key for key, found in self._by_key.items() if any(each.operator in needed for each in found))
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        if len(self._needed) > len(labels) or not self._needed <= labels.keys():
+            return False
+        return all(requirement.matches(labels) for key in labels for requirement in self._by_key.get(key, ()))
+
+
 @dataclass(frozen=True, slots=True)
 class LabelSelector:
     """A parsed label selector; an empty one matches everything."""
 
     requirements: tuple[Requirement, ...] = ()
+    _index: _Index | None = field(init=False, repr=False, compare=False, default=None)
+
+    def __post_init__(self) -> None:
+        if len(self.requirements) > _INDEXED_FROM:
+            object.__setattr__(self, "_index", _Index(self.requirements))
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Return whether ``labels`` meet all demands."""
+        if self._index is not None:
+            return self._index.matches(labels)
         return all(requirement.matches(labels) for requirement in self.requirements)
 
     def __str__(self) -> str:

@@ -26,6 +26,11 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
+async def breathe() -> None:
+    """Let everything else run that is ready: between the slices of long work, so that it holds up nobody."""
+    await asyncio.sleep(0)  # noqa: TID251 - no time passes
+
+
 class TaskOwner:
     """Owns background tasks. Use it as ``async with``, or call :meth:`stop`."""
 
