@@ -88,13 +88,14 @@ def keep_system_fields(resource: Resource, new: dict[str, Any], old: dict[str, A
 def check(resource: Resource, metadata: dict[str, Any]) -> list[Cause]:
     """Return what is wrong with the syntax of ``metadata``, which has passed the schema."""
     causes: list[Cause] = []
-    name = metadata.get("name", "")
+    name, prefix = metadata.get("name", ""), metadata.get("generateName", "")
+    check_name = validation.check_label if resource.plural == "namespaces" else validation.check_subdomain
+    if prefix and (problem := check_name(f"{prefix[:-2]}a" if len(prefix) > 1 and prefix.endswith("-") else prefix)):
+        causes.append(shaping.invalid("metadata.generateName", prefix, problem))
     if not name:
         causes.append(shaping.required("metadata.name", "name or generateName is required"))
-    else:
-        problem = validation.check_label(name) if resource.plural == "namespaces" else validation.check_subdomain(name)
-        if problem:
-            causes.append(shaping.invalid("metadata.name", name, problem))
+    elif problem := check_name(name):
+        causes.append(shaping.invalid("metadata.name", name, problem))
     causes += [
         shaping.invalid("metadata.finalizers", finalizer, problem)
         for finalizer in metadata.get("finalizers") or ()

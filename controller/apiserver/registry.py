@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 
 import orjson
 
+from controller.apiserver import gometadata
 from controller.apiserver.compiled import codec_of
 from controller.apiserver.feed import Feed
 from controller.apiserver.fieldmanager.comparing import same_json
@@ -291,9 +292,12 @@ class Registry:
         # kubectl asks for Strict: what it is told shows the result of the patch before defaults
         by_patch = patched and not owned
         shown = canonical(body) if by_patch and options.field_validation == "Strict" else b""
-        if by_patch and resource.custom and isinstance(body, dict) and not body.get("kind"):
-            text = canonical(body)
-            raise writer.not_patched(text, f"Object 'Kind' is missing in '{text.decode()}'")
+        if by_patch and resource.custom and isinstance(body, dict):
+            if not body.get("kind"):
+                text = canonical(body)
+                raise writer.not_patched(text, f"Object 'Kind' is missing in '{text.decode()}'")
+            if problem := gometadata.problem_of(body.get("metadata")):
+                raise writer.not_patched(canonical(body), problem)
         new = writer.match_request(body, namespace=namespace, name=name, named=subresource != "scale")
         sent = new["metadata"].pop("resourceVersion", None)
         if sent and sent != "0" and sent != old["metadata"]["resourceVersion"]:

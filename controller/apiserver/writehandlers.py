@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import orjson
 
-from controller.apiserver import bodies, patching, subresources
+from controller.apiserver import bodies, gometadata, patching, subresources
 from controller.apiserver.compiled import merge_of
 from controller.apiserver.definitions import KIND as DEFINITION
 from controller.apiserver.encoding import media_type
@@ -138,6 +138,9 @@ def _body(request: ApiRequest, resource: Resource, options: WriteOptions) -> Any
     if resource.custom and not value.get("apiVersion"):
         message = f"the API version in the data () does not match the expected API version ({resource.group_version})"
         raise errors.BadRequestError(message)
+    if resource.custom and (problem := gometadata.problem_of(value.get("metadata"))):
+        version = value["apiVersion"].rpartition("/")[2]
+        raise errors.BadRequestError(f'{value["kind"]} in version "{version}" cannot be handled as a {resource.kind}: {problem}')
     return value
 
 

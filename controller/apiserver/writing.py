@@ -54,7 +54,7 @@ def parse_options(request: ApiRequest, user: User, kind: str) -> WriteOptions:
     causes = []
     dry_run = request.query.get("dryRun", "")
     if dry_run not in {"", "All"}:
-        causes.append(shaping.unsupported("dryRun", dry_run, ["All"]))
+        causes.append(shaping.unsupported("dryRun", [dry_run], ["All"]))
     checked = request.query.get("fieldValidation", "") or "Warn"
     if checked not in _FIELD_VALIDATION:
         causes.append(shaping.unsupported("fieldValidation", checked, ["", *_FIELD_VALIDATION]))

@@ -151,3 +151,43 @@ async def test_a_new_finalizer_without_a_domain_is_warned_of_once(session, web):
         assert (answer.status, answer.headers.getall("Warning")) == (200, [warning])
     async with session.patch(f"{SPECIMENS}/web", json={"metadata": {"labels": {"a": "b"}}}, headers=headers) as answer:
         assert (answer.status, answer.headers.getall("Warning", [])) == (200, [])
+
+
+@pytest.mark.parametrize(
+    ("metadata", "problem"),
+    [
+        ("x", "json: cannot unmarshal string into Go value of type v1.ObjectMeta"),
+        ({"labels": {"a": 5}}, "json: cannot unmarshal number into Go struct field ObjectMeta.labels of type string"),
+        ({"annotations": []}, "json: cannot unmarshal array into Go struct field ObjectMeta.annotations of type map[string]string"),
+        ({"uid": 5}, "json: cannot unmarshal number into Go struct field ObjectMeta.uid of type types.UID"),
+        ({"finalizers": "x"}, "json: cannot unmarshal string into Go struct field ObjectMeta.finalizers of type []string"),
+        ({"generation": "x"}, "json: cannot unmarshal string into Go struct field ObjectMeta.generation of type int64"),
+        ({"creationTimestamp": "x"}, 'parsing time "x" as "2006-01-02T15:04:05Z07:00": cannot parse "x" as "2006"'),
+        (
+            {"ownerReferences": [{"name": True}]},
+            "json: cannot unmarshal bool into Go struct field OwnerReference.ownerReferences.name of type string",
+        ),
+    ],
+)
+async def test_metadata_of_the_wrong_type_cannot_be_read(session, web, metadata, problem):
+    head = {"apiVersion": f"{GROUP}/v1", "kind": "Specimen", "spec": {"image": "a"}}
+    wanted = f'Specimen in version "v1" cannot be handled as a Specimen: {problem}'
+    async with session.post(SPECIMENS, json={**head, "metadata": metadata}) as answer:
+        assert (answer.status, (await answer.json())["message"]) == (400, wanted)
+    assert await answer_of(put(session, {**web, "metadata": metadata})) == (400, wanted)
+    status, body = await patch(session, {"metadata": metadata})
+    assert (status, body["details"]["causes"][0]["field"]) == (422, "patch")
+    assert body["message"].endswith(f'": {problem}')
+
+
+async def test_a_prefix_of_names_is_checked_like_a_name(session):
+    body = {"apiVersion": f"{GROUP}/v1", "kind": "Specimen", "metadata": {"generateName": "Bad_"}, "spec": {"image": "a"}}
+    async with session.post(SPECIMENS, json=body) as answer:
+        assert answer.status == 422
+        causes = (await answer.json())["details"]["causes"]
+    assert [cause["field"] for cause in causes] == ["metadata.generateName", "metadata.name"]
+
+
+async def test_dry_run_is_a_list_of_stages(session, web):
+    status, body = await patch(session, {}, dryRun="Bad")
+    assert (status, body["details"]["causes"][0]["message"]) == (422, 'Unsupported value: ["Bad"]: supported values: "All"')
