@@ -368,7 +368,9 @@ async def test_pod_that_a_user_deleted_is_replaced_on_its_node(cluster: World) -
         await cluster.client.delete(pod.Pod, before.name, "default")
 
         async def replaced() -> bool:
-            (after,) = (await cluster.client.list(pod.Pod, "default")).items
+            found = (await cluster.client.list(pod.Pod, "default")).items
+            assert len(found) == 1, "between the end of the one and the start of the other there may be none"
+            after = found[0]
             assert after.uid != before.uid
             assert after.spec.node_name == before.spec.node_name
             return True
