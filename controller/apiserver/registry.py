@@ -298,6 +298,8 @@ class Registry:
                 raise writer.not_patched(text, f"Object 'Kind' is missing in '{text.decode()}'")
             if problem := gometadata.problem_of(body.get("metadata")):
                 raise writer.not_patched(canonical(body), problem)
+            if body.get("apiVersion") not in (None, "", resource.group_version):
+                raise writer.of_another_version(body, name)
         new = writer.match_request(body, namespace=namespace, name=name, named=subresource != "scale")
         sent = new["metadata"].pop("resourceVersion", None)
         if sent and sent != "0" and sent != old["metadata"]["resourceVersion"]:

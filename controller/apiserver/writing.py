@@ -263,6 +263,12 @@ class Writer:
         text = "{}" if self.resource.native == "Secret" else patched.decode(errors="replace")
         return errors.InvalidError.of(kind="", group="", name="", causes=[shaping.patched(text, problem)])
 
+    def of_another_version(self, patched: Mapping[str, Any], name: str) -> errors.InvalidError:
+        """Return the error for a patch that changed ``apiVersion``: the object is then named after the group that it claims."""
+        version = str(patched["apiVersion"])
+        cause = shaping.invalid("apiVersion", version, f"must be {self.resource.group_version}")
+        return errors.InvalidError.of(kind=str(patched["kind"]), group=version.rpartition("/")[0], name=name, causes=[cause])
+
     def invalid(self, name: str, causes: list[Cause]) -> errors.InvalidError:
         """Return the error for ``causes``."""
         return errors.InvalidError.of(kind=self.resource.kind, group=self.resource.group, name=name, causes=causes)

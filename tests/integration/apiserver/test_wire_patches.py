@@ -120,6 +120,11 @@ async def test_a_patch_cannot_take_the_kind_away(session, web):
     assert "Object 'Kind' is missing in '{" in body["message"]
 
 
+async def test_a_patch_cannot_change_the_version(session, web):
+    wanted = f'Specimen.foo "web" is invalid: apiVersion: Invalid value: "foo/v1": must be {GROUP}/v1'
+    assert await answer_of(patch(session, {"apiVersion": "foo/v1"})) == (422, wanted)
+
+
 async def test_syntax_of_labels_is_checked_three_times_on_update(session, web):
     status, body = await patch(session, {"metadata": {"labels": {"bad key!": "x"}}})
     assert status == 422
