@@ -34,7 +34,8 @@ _SLICE_BYTES: Final = 128 * 1024
 """A large body is handed to the connection in slices of this size, each when the last has left: what is encrypted and not yet sent stays
 small (a connection never gives the memory of its largest write back), and a reader that stands still is found out."""
 _STALL_S: Final = 60.0
-"""How long a reader may take for a slice."""
+"""How long a reader may take for a slice, or for what a watch has for it."""
+_AT_ONCE: Final = contextlib.nullcontext()
 _SHUTDOWN_S: Final = 5.0
 _BACKLOG: Final = 1024
 _HANDSHAKE_S: Final = 10.0
@@ -288,8 +289,15 @@ class HttpServer:
             try:
                 await response.prepare(request)
                 async for lines in batches:
-                    await response.write(b"".join(lines))
+                    data = b"".join(lines)
+                    waits = len(data) > _SLICE_BYTES or (transport is not None and transport.get_write_buffer_size() > 0)
+                    async with asyncio.timeout(_STALL_S) if waits else _AT_ONCE:
+                        await response.write(data)
                 await response.write_eof()
             except ConnectionError:
                 logger.debug("the reader of a stream is gone", extra={"path": request.path[:256]})
+            except TimeoutError:
+                logger.info("the reader of a stream stands still and is cut", extra={"path": request.path[:256]})
+                if transport is not None:
+                    transport.abort()
         return response

@@ -153,3 +153,22 @@ async def test_a_connection_that_begins_no_tls_is_closed(api_server, monkeypatch
         writer.close()
         async with session(api_server, server.port) as client, client.get(CONFIGMAPS) as response:
             assert response.status == 200
+
+
+async def test_a_watcher_that_stands_still_is_cut(api_server, monkeypatch):
+    monkeypatch.setattr(http, "_STALL_S", 0.3)
+    async with shell(api_server) as server, session(api_server, server.port) as client:
+        await fill(client, objects=60, size=700_000)
+        async with client.get(CONFIGMAPS, params={"limit": 1}) as response:
+            version = (await response.json())["metadata"]["resourceVersion"]
+        reader, writer = await connect(api_server, server.port)
+        request = f"GET {CONFIGMAPS}?watch=1&resourceVersion=0 HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer admin-token\r\n\r\n"
+        writer.write(request.encode())
+        await reader.readuntil(b"\r\n\r\n")
+        await eventually(lambda: len(server.connections) == 1, 10, "the watcher to be cut")
+        with pytest.raises((ConnectionError, ssl.SSLError, asyncio.IncompleteReadError)):
+            await reader.readexactly(100_000_000)
+        writer.transport.abort()
+        async with client.get(f"{CONFIGMAPS}?watch=1&timeoutSeconds=1&resourceVersion={version}") as response:
+            assert response.status == 200, "one who reads is served"
+            assert await response.read() == b""
