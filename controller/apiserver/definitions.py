@@ -17,6 +17,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from controller.apiserver import metadata
+from controller.apiserver.aside import aside
+from controller.apiserver.compiled import codec_of
 from controller.apiserver.feed import Feed
 from controller.apiserver.resources import CUSTOM_VERBS, SCALE, Resource, ResourceTable, ScalePaths, Subresource
 from controller.apiserver.watchcache import Change, Entry
@@ -221,6 +223,7 @@ class Definitions:
             return
         rows = self._update(name, change.entry.load())
         if rows is not None:
+            await aside(len(change.entry.raw), lambda: codec_of(rows.stored))  # compiles the schema
             await self._feed.open_cache(rows.stored, change.entry.revision)
 
     def _update(self, name: str, definition: Object) -> Rows | None:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Protocol
 
 import orjson
 
 from controller.apiserver import gometadata
+from controller.apiserver.aside import LARGE_BYTES, aside
 from controller.apiserver.compiled import codec_of
 from controller.apiserver.feed import Feed
 from controller.apiserver.fieldmanager.comparing import same_json
@@ -86,6 +88,12 @@ class Registry:
             writer = resource.memo["writer"] = Writer(resource)
         return writer
 
+    async def _prepared(self, resource: Resource) -> Writer:
+        """As :meth:`writer`; a schema that a user wrote, and that may be large, is compiled aside."""
+        if resource.custom and "writer" not in resource.memo:
+            return await aside(LARGE_BYTES, lambda: self.writer(resource))
+        return self.writer(resource)
+
     def not_found(self, resource: Resource, name: str) -> errors.NotFoundError:
         """Return the error for an object that does not exist."""
         return errors.NotFoundError(f'{resource.qualified} "{name}" not found', details=resource.details(name))
@@ -149,7 +157,7 @@ class Registry:
         Raises:
             errors.ApiError: as the wire describes.
         """
-        writer = self.writer(resource)
+        writer = await self._prepared(resource)
         obj = writer.match_request(body, namespace=namespace)
         if obj["metadata"].get("resourceVersion"):
             raise errors.InternalError("resourceVersion should not be set on objects to be created", reason="")
@@ -157,15 +165,13 @@ class Registry:
             raise errors.MethodNotAllowedError(
                 "create not allowed while custom resource definition is terminating", details=resource.details()
             )
-        writer.shape(obj, options)
-        if not owned:
-            writer.own(obj, None, options, now=self.clock.now())
+        await aside(options.size_bytes, lambda: self._shape_new(writer, obj, options, owned=owned))
         generated = not obj["metadata"].get("name")
         for attempt in range(_GENERATE_TRIES):
             if attempt:
                 obj["metadata"]["name"] = ""
             writer.prepare_create(obj, now=self.clock.now(), rng=self.rng)
-            writer.check_create(obj)
+            await aside(options.size_bytes, lambda: writer.check_create(obj))
             if not attempt:
                 writer.warn(obj, None, options)
             await self.admission.admit("create", resource, "", options.user, obj, None)
@@ -178,6 +184,11 @@ class Registry:
         ending = (entry := self.cache(resource).entries.get(resource.key(obj["metadata"].get("namespace", ""), name))) and entry.deleting
         message = f'{"object is being deleted: " if ending else ""}{resource.qualified} "{name}" already exists'
         raise errors.AlreadyExistsError(message, details=resource.details(name))
+
+    def _shape_new(self, writer: Writer, obj: Object, options: WriteOptions, *, owned: bool) -> None:
+        writer.shape(obj, options)
+        if not owned:
+            writer.own(obj, None, options, now=self.clock.now())
 
     async def _put_new(self, resource: Resource, obj: Object, options: WriteOptions) -> bytes | None:
         self.cache(resource)  # the definition may be gone
@@ -198,7 +209,7 @@ class Registry:
         Raises:
             errors.ApiError: as the wire describes; ``ConflictError`` with a cause for each field that another manager owns.
         """
-        writer = self.writer(resource)
+        writer = await self._prepared(resource)
         if (found := _type_of(body)) != _type_of({"apiVersion": resource.group_version, "kind": resource.kind}):
             raise errors.BadRequestError(f"invalid object type: {found}")
         text = orjson.dumps(writer.match_request(body, namespace=namespace, name=name))
@@ -223,7 +234,7 @@ class Registry:
                 message = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
                 prefix = f'Operation cannot be fulfilled on {resource.qualified} "{name}": '
                 raise errors.ConflictError(prefix + message, details=resource.details(name))
-            new = writer.merge(None, applied, options, now=self.clock.now())
+            new = await aside(options.size_bytes, partial(writer.merge, None, applied, options, now=self.clock.now()))
             try:
                 return True, await self.create(resource, namespace, new, options, owned=True)
             except errors.AlreadyExistsError:
@@ -250,19 +261,19 @@ class Registry:
             errors.ApiError: as the wire describes; ``ConflictError`` where ``change`` returns a resourceVersion that is not the present.
         """
         state = await self.read(resource, namespace, name)
+        await self._prepared(resource)
+        judge = partial(self._judge, resource, namespace, name, change, options, subresource, patched, owned)
         for _ in range(_UPDATE_TRIES):
             try:
-                old = self.decode(resource, state)
-                new = await self._changed(
-                    resource, namespace, name, change(self.decode(resource, state)), old, options, subresource, patched, owned
-                )
+                old, new, same = await aside(options.size_bytes + len(state.value), partial(judge, state))
+                await self.admission.admit("update", resource, subresource, options.user, new, old)
             except errors.ApiError:
                 newer = await self._confirm(resource, namespace, name, state)
                 if newer is None:
                     raise
                 state = newer
                 continue
-            if _same(new, old):
+            if same:
                 newer = await self._confirm(resource, namespace, name, state)
                 if newer is None:
                     return orjson.dumps(old)
@@ -276,7 +287,24 @@ class Registry:
             state = outcome
         raise self.conflict(resource, name)
 
-    async def _changed(
+    def _judge(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        change: Change,
+        options: WriteOptions,
+        subresource: str,
+        patched: bool,
+        owned: bool,
+        state: State,
+    ) -> tuple[Object, Object, bool]:
+        """Return the present object, what ``change`` makes of it, and whether they are the same."""
+        old = self.decode(resource, state)
+        new = self._changed(resource, namespace, name, change(self.decode(resource, state)), old, options, subresource, patched, owned)
+        return old, new, _same(new, old)
+
+    def _changed(
         self,
         resource: Resource,
         namespace: str,
@@ -314,7 +342,6 @@ class Registry:
         writer.warn(new, old, options)
         if not owned and subresource != "binding" and not _same(new, old):
             writer.own(new, old, options, now=self.clock.now(), subresource=subresource)
-        await self.admission.admit("update", resource, subresource, options.user, new, old)
         return new
 
     async def _confirm(self, resource: Resource, namespace: str, name: str, state: State) -> State | None:

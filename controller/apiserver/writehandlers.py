@@ -8,6 +8,7 @@ from typing import Any, Final
 import orjson
 
 from controller.apiserver import bodies, gometadata, patching, subresources
+from controller.apiserver.aside import aside
 from controller.apiserver.compiled import merge_of
 from controller.apiserver.definitions import KIND as DEFINITION
 from controller.apiserver.encoding import media_type
@@ -43,7 +44,7 @@ class WriteHandlers:
     async def create(self, request: ApiRequest, info: RequestInfo, resource: Resource, user: User) -> ApiResponse:
         """Answer POST on a collection."""
         options = parse_options(request, user, "CreateOptions")
-        body = _body(request, resource, options)
+        body = await aside(options.size_bytes, lambda: _body(request, resource, options))
         if resource.virtual:
             return ApiResponse(201, orjson.dumps(await self._review(resource, info.namespace, user, body, options)))
         created = await self._registry.create(resource, info.namespace, body, options)
@@ -57,12 +58,15 @@ class WriteHandlers:
         options = parse_options(request, user, "PatchOptions" if patched else "UpdateOptions")
         namespace = _namespace(info, resource)
         if patched and _kind_of_patch(request, resource) == patching.APPLY_PATCH:
-            body = _applied(request, options)
+            body = await aside(options.size_bytes, lambda: _applied(request, options))
             created, written = await self._registry.apply(resource, namespace, info.name, body, options, subresource=info.subresource)
             if created and resource.native == DEFINITION and not options.dry_run:
                 await self._establish(info.name)
             return _written(201 if created else 200, written, options)
-        change = _patch_of(request, resource, options) if patched else _replacement(_body(request, resource, options))
+        change = await aside(
+            options.size_bytes,
+            lambda: _patch_of(request, resource, options) if patched else _replacement(_body(request, resource, options)),
+        )
         written = await self._registry.update(
             resource, namespace, info.name, change, options, subresource=info.subresource, patched=patched
         )

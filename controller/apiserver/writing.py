@@ -42,6 +42,8 @@ class WriteOptions:
     """Server-side apply: take fields over from their owners."""
     duplicates: tuple[str, ...] = ()
     """A sentence for each field that the body names twice."""
+    size_bytes: int = 0
+    """Of the request's body."""
     warnings: list[str] = field(default_factory=list)
 
 
@@ -71,7 +73,7 @@ def parse_options(request: ApiRequest, user: User, kind: str) -> WriteOptions:
         causes.append(shaping.forbidden("force", "may not be specified for non-apply patch"))
     if causes:
         raise errors.InvalidError.of(kind=kind, group="meta.k8s.io", name="", causes=causes)
-    return WriteOptions(user, dry_run == "All", checked, manager or agent_name(request), force in TRUE)
+    return WriteOptions(user, dry_run == "All", checked, manager or agent_name(request), force in TRUE, size_bytes=len(request.body))
 
 
 def agent_name(request: ApiRequest) -> str:
