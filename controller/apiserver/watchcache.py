@@ -25,7 +25,7 @@ from controller.store import base
 EventType = Literal["ADDED", "MODIFIED", "DELETED"]
 
 RING_EVENTS: Final = 2048
-RING_BYTES: Final = 8 * 1024 * 1024
+RING_BYTES: Final = 2 * 1024 * 1024
 """Events kept per resource, and what they may take, for watches that resume; older positions are replayed from the store."""
 MAX_PENDING_LINES: Final = 16_384
 MAX_PENDING_BYTES: Final = 64 * 1024 * 1024
