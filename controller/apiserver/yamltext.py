@@ -123,6 +123,16 @@ def _key(value: Any, event: Any) -> str:
     return "null" if value is None else str(value)
 
 
+def _told(error: yaml.YAMLError) -> str:
+    """Return an error of libyaml as Go's parser tells of it, which counts lines in its own way; without an excerpt of the text."""
+    problem, mark = getattr(error, "problem", None), getattr(error, "problem_mark", None)
+    if not problem or mark is None:
+        return type(error).__name__
+    context = getattr(error, "context_mark", None)
+    line = mark.line + isinstance(error, yaml.scanner.ScannerError) if mark.line else getattr(context, "line", 0)
+    return f"line {line}: {problem}" if line else str(problem)
+
+
 def load(text: bytes) -> tuple[Any, list[str]]:
     """Return the one document in a text, and a sentence for each key that occurs twice.
 
@@ -141,10 +151,7 @@ def load(text: bytes) -> tuple[Any, list[str]]:
                 raise YamlError(f"line {_line(event)}: only one document is accepted")
             builder.take(event)
     except yaml.YAMLError as error:
-        # Without the library's excerpt of the text.
-        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-        where = f"line {mark.line + 1}: {problem}" if mark is not None and problem else type(error).__name__
-        raise YamlError(where) from error
+        raise YamlError(_told(error)) from error
     finally:
         if loader is not None:
             loader.dispose()

@@ -287,3 +287,18 @@ def test_numbers_to_the_base_of_60_are_text():
     assert bodies.decode_yaml(b"x: 1" + b":01" * 100_000).value == {"x": "1" + ":01" * 100_000}
     with pytest.raises(bodies.BodyError, match="is not of the type"):
         bodies.decode_yaml(b"x: !!int 1:30")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (b"a: b: c", "yaml: mapping values are not allowed in this context"),
+        (b"a: 1\nb: c: d\n", "yaml: line 2: mapping values are not allowed in this context"),
+        (b"{bad", "yaml: line 1: did not find expected ',' or '}'"),
+        (b"a: 1\nb: 2\n- c\n", "yaml: line 2: did not find expected key"),
+    ],
+)
+def test_broken_yaml_is_told_as_by_gos_parser(text, told):
+    with pytest.raises(bodies.BodyError) as error:
+        bodies.decode_yaml(text)
+    assert str(error.value) == told
