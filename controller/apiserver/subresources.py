@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from controller.apiserver import metadata, shaping
+from controller.apiserver import gojson, metadata, shaping
 from controller.apiserver.resources import Resource
 from controller.apiserver.structural import scale
 from lattice.api import errors
@@ -116,10 +116,13 @@ def apply_scale(resource: Resource, obj: Object, wanted: Any) -> Object:
     replicas = spec.get("replicas", 0) if isinstance(spec, dict) else 0
     if replicas is None:
         replicas = 0
-    if not isinstance(replicas, int) or isinstance(replicas, bool) or abs(replicas) >= 2**31:
-        raise errors.BadRequestError(
-            f'Scale in version "v1" cannot be handled as a Scale: spec.replicas: {shaping.shown(replicas)} is not an int32'
-        )
+    if type(replicas) is not int or abs(replicas) >= 2**31:
+        found = f"number {shaping.shown(replicas)}" if type(replicas) in {int, float} else gojson.type_of(replicas)
+        problem = f"json: cannot unmarshal {found} into Go struct field ScaleSpec.spec.replicas of type int32"
+        raise errors.BadRequestError(f'Scale in version "v1" cannot be handled as a Scale: {problem}')
+    named, name = data.get("name") if isinstance(data, dict) else None, obj["metadata"]["name"]
+    if named and named != name:
+        raise errors.BadRequestError(f"the name of the object ({named}) does not match the name on the URL ({name})")
     version = data.get("resourceVersion") if isinstance(data, dict) else None
     changed = _set_at(obj, resource.scale.spec_replicas, replicas)
     return {**changed, "metadata": {**obj["metadata"], "resourceVersion": version}}

@@ -196,3 +196,19 @@ async def test_a_prefix_of_names_is_checked_like_a_name(session):
 async def test_dry_run_is_a_list_of_stages(session, web):
     status, body = await patch(session, {}, dryRun="Bad")
     assert (status, body["details"]["causes"][0]["message"]) == (422, 'Unsupported value: ["Bad"]: supported values: "All"')
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"metadata": {"name": "other"}}, "the name of the object (other) does not match the name on the URL (web)"),
+        (
+            {"spec": {"replicas": "x"}},
+            'Scale in version "v1" cannot be handled as a Scale: json: cannot unmarshal string into Go struct field '
+            "ScaleSpec.spec.replicas of type int32",
+        ),
+    ],
+)
+async def test_a_scale_that_cannot_be_read(session, web, change, message):
+    scale = {"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "web"}, "spec": {"replicas": 2}}
+    assert await answer_of(put(session, scale | change, f"{SPECIMENS}/web/scale")) == (400, message)
