@@ -227,7 +227,7 @@ class Definitions:
             await self._feed.open_cache(rows.stored, change.entry.revision)
 
     def _update(self, name: str, definition: Object) -> Rows | None:
-        """Return the new rows, or ``None`` if what is served stays as it is."""
+        """Serve a definition as it is now. Return its rows, or ``None`` if cache and watches stay as they are."""
         if definition["spec"]["group"] == names.GROUP or self._is_brought(definition):
             return None
         if not is_condition(definition, "Established"):
@@ -236,7 +236,8 @@ class Definitions:
             return None
         terminating = bool(definition["metadata"].get("deletionTimestamp"))
         known = self._served.get(name)
-        if known is not None and known[0] == definition["spec"] and known[1] == terminating:
+        same_spec = known is not None and known[0] == definition["spec"]
+        if known is not None and same_spec and known[1] == terminating:
             return None
         try:
             rows = rows_of(definition)
@@ -245,7 +246,7 @@ class Definitions:
             return None
         self._served[name] = (definition["spec"], terminating, rows)
         self._table.replace(rows.stored.group, rows.stored.plural, rows.served)
-        return rows
+        return None if same_spec else rows  # the watches of a kind that begins to go see its objects go
 
     def _is_brought(self, definition: Object) -> bool:
         """Whether a kind of this name comes with Lattice. Whatever the conditions say, which anybody may have written: it stays."""

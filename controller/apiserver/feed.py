@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 BOOKMARK_PERIOD_S: Final = 30.0
 LAST_BOOKMARK_S: Final = 2.0
 """A watch gets a bookmark so long before its deadline, as kube-apiserver's do, and one more at the deadline."""
+CLOSING_S: Final = 1.5
+"""How long watches outlive their kind, in seconds: a second at least, as in kube-apiserver (which drains before it tears down)."""
 _TICK_S: Final = 1.0
 _PAGE: Final = 2_000
 FRESH_TIMEOUT_S: Final = 3.0
@@ -65,6 +67,8 @@ class Feed:
         self.synced = False
         self._options = {} if ring_events is None else {"ring_events": ring_events}
         self._caches = {resource.root: ResourceCache(resource, **self._options) for resource in resources}
+        self._closing: list[ResourceCache] = []
+        """Of kinds that are not served any more, while watches of them are left."""
         self._clock = clock
         self._tasks = TaskOwner(f"feed-{name}")
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
@@ -88,7 +92,7 @@ class Feed:
     async def stop(self) -> None:
         """End all watches and the background tasks."""
         self.synced = False
-        for cache in self._caches.values():
+        for cache in (*self._caches.values(), *self._closing):
             for watcher in cache.watchers():
                 watcher.end()
         await self._tasks.stop()
@@ -179,10 +183,17 @@ class Feed:
         self.add_cache(resource).reset(records, revision)
 
     def close_cache(self, root: str) -> None:
-        """Serve a kind no longer: its watches end."""
+        """Serve a kind no longer. Its watches say nothing more, and end in a moment.
+
+        As kube-apiserver's do: whoever watches definitions too (kopf does) hears there of the end before the answer to its next watch is
+        404, which it takes for a failure. No bookmark comes meanwhile, or a reader might resume behind the start of a kind of this name.
+        """
         if (cache := self._caches.pop(root, None)) is not None:
+            end_s = self._clock.monotonic() + CLOSING_S
             for watcher in cache.watchers():
-                watcher.end()
+                watcher.bookmarks = False
+                watcher.deadline_s = min(watcher.deadline_s or math.inf, end_s)
+            self._closing.append(cache)
 
     def _advance(self, revision: int) -> None:
         self.revision = max(self.revision, revision)
@@ -193,7 +204,7 @@ class Feed:
 
     async def _relist(self) -> None:
         self.synced = False
-        for cache in self._caches.values():
+        for cache in (*self._caches.values(), *self._closing):
             for watcher in cache.watchers():
                 watcher.drop()
         found: dict[str, list[base.Record]] = {}
@@ -224,8 +235,9 @@ class Feed:
             bookmark = now_s >= next_bookmark_s
             if bookmark:
                 next_bookmark_s = now_s + BOOKMARK_PERIOD_S
-            for cache in self._caches.values():
+            for cache in (*self._caches.values(), *self._closing):
                 self._tick_cache(cache, now_s, bookmark=bookmark)
+            self._closing = [cache for cache in self._closing if cache.watchers()]
 
     def _tick_cache(self, cache: ResourceCache, now_s: float, *, bookmark: bool) -> None:
         line: bytes | None = None

@@ -26,6 +26,7 @@ class Proxy:
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
         self._open: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._refusing = False
         self.port = 0
@@ -42,6 +43,9 @@ class Proxy:
         self._server.close()
         self._refusing = True
         self.cut()
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
         await self._server.wait_closed()
 
     def cut(self) -> int:
@@ -65,18 +69,22 @@ class Proxy:
             writer.transport.abort()
             return
         self.accepted += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        both = {writer}
         try:
             far_reader, far_writer = await asyncio.open_connection(*self._target)
-        except OSError:  # the server is away
-            writer.transport.abort()
-            return
-        self._open |= {writer, far_writer}
-        try:
+            both.add(far_writer)
+            self._open |= both
             await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
+        except OSError:  # the server is away
+            return
         finally:
-            self._open -= {writer, far_writer}
-            writer.transport.abort()
-            far_writer.transport.abort()
+            self._open -= both
+            self._serving.discard(task)
+            for each in both:
+                each.transport.abort()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
