@@ -244,7 +244,8 @@ class Feed:
         for watcher in cache.watchers():
             left_s = math.inf if watcher.deadline_s is None else watcher.deadline_s - now_s
             over, soon = left_s <= 0, left_s <= LAST_BOOKMARK_S and not watcher.warned
-            if (over or soon or bookmark) and watcher.bookmarks:
+            # Not in the middle of a batch: the bookmark would be older than what has been sent, and a resumed watch get that again.
+            if (over or soon or bookmark) and watcher.bookmarks and cache.newest <= self.revision:
                 watcher.warned = watcher.warned or soon
                 line = line or cache.bookmark(self.revision)
                 watcher.push(line)

@@ -258,6 +258,11 @@ class ResourceCache:
                     if (line := change.line_for(watcher.chosen)) is not None:
                         watcher.push(line)
 
+    @property
+    def newest(self) -> int:
+        """The revision of the last event that was handed on."""
+        return self._ring[-1].entry.revision if self._ring else self.floor
+
     def select(self, chosen: selection.Selection) -> Iterator[Entry]:
         """Yield the selected entries in key order."""
         name = chosen.exact("metadata.name")

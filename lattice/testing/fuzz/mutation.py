@@ -135,7 +135,7 @@ _OBJECT_MISTAKES: Final[tuple[Callable[[dict[str, Any], str, Random], Any], ...]
     lambda value, _key, random: {**value, random.choice(KEYS): random.choice(SCALARS)},
     lambda value, key, random: Pairs((*value.items(), (key, random.choice(SCALARS)))),
     lambda value, key, _random: Pairs(tuple((Raw('"\\ud800"') if name == key else name, item) for name, item in value.items())),
-    lambda value, key, _random: {(name.swapcase() if name == key else name): item for name, item in value.items()},
+    lambda value, key, _random: {(str(name).swapcase() if name == key else name): item for name, item in value.items()},
     lambda value, key, _random: {**value, key: None},
     lambda value, key, random: {**value, key: {f"k{number}": random.choice("abc") for number in range(random.choice((50, 2000)))}},
 )  # fmt: skip

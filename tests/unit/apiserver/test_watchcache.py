@@ -5,10 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controller.apiserver.feed import Feed
 from controller.apiserver.resources import build_table
 from controller.apiserver.selection import parse_selection
 from controller.apiserver.watchcache import ResourceCache, Watcher
 from controller.store import base
+from lattice.machinery.clock import SystemClock
 
 PODS = build_table().find("", "v1", "pods")
 
@@ -146,3 +148,20 @@ async def test_lines_are_kept_for_nobody():
     (change,), (line,) = cache.since(0), await watcher.take()
     assert change.line_for(watcher.chosen) == line
     assert change.line_for(watcher.chosen) is not line
+
+
+async def test_no_bookmark_goes_back_behind_an_event():
+    """While a batch of the store is taken in (a definition among it is waited for), its events are out and the feed is not there yet."""
+    source, feed = Script(), Feed("main", None, [PODS], clock=SystemClock())
+    feed.revision = 1
+    cache = feed.cache(PODS)
+    cache.reset([], 1)
+    watcher = Watcher(parse_selection(PODS, "", {}), bookmarks=True)
+    cache.add(watcher)
+    cache.apply(source.event("a", "x", "red", "n1", False))
+    feed._tick_cache(cache, 0.0, bookmark=True)
+    assert [orjson.loads(line)["type"] for line in await watcher.take()] == ["ADDED"]
+    feed._advance(source.revision)
+    feed._tick_cache(cache, 0.0, bookmark=True)
+    (line,) = await watcher.take()
+    assert orjson.loads(line)["object"]["metadata"]["resourceVersion"] == str(source.revision)
