@@ -199,7 +199,8 @@ def _plain_entries(row: Resource) -> list[dict[str, Any]]:
 
 def _storage_version_hash(row: Resource) -> str:
     """Return what clients compare to see that the stored form has changed. As apiserver's ``discovery.StorageVersionHash``."""
-    text = f"{row.group}/{row.storage_version or row.version}/{row.kind}"
+    group = row.stored_as.group if row.stored_as is not None else row.group
+    text = f"{group}/{row.storage_version or row.version}/{row.kind}"
     return base64.b64encode(hashlib.sha256(text.encode()).digest()[:8]).decode()
 
 

@@ -22,8 +22,8 @@ class Codec:
     """Encodes and decodes the objects of one resource.
 
     Args:
-        resource: in the version that is served; the stored form is in ``resource.storage_version``. The only conversion is ``None``: the
-            apiVersion changes and nothing else.
+        resource: in the version that is served; the stored form is in ``resource.storage_version``. Conversion is ``None``, where the
+            apiVersion changes and nothing else, or renames fields (``resource.stored_as``).
         normalise: brings a decoded object into the shape of the present schema, for kinds whose schema may have changed since the object
             was stored; ``None`` where it cannot.
     """
@@ -31,6 +31,7 @@ class Codec:
     def __init__(self, resource: Resource, normalise: Callable[[dict[str, Any]], object] | None = None) -> None:
         self.resource = resource
         self._normalise = normalise
+        self._renaming = resource.stored_as
         self._stored_head = {"apiVersion": resource.stored_group_version, "kind": resource.kind}
         self._head = {"apiVersion": resource.group_version, "kind": resource.kind}
         self._stored_prefix = orjson.dumps({**self._stored_head, "metadata": {}})[:-2]
@@ -42,6 +43,8 @@ class Codec:
 
     def encode(self, obj: dict[str, Any]) -> bytes:
         """Return the stored form of ``obj``, which must be in the present shape and have metadata with a name."""
+        if self._renaming is not None:
+            obj = self._renaming.to_stored(obj)
         metadata = obj["metadata"]
         if "resourceVersion" in metadata:
             metadata = {key: value for key, value in metadata.items() if key != "resourceVersion"}
@@ -69,7 +72,7 @@ class Codec:
 
     def decode(self, value: bytes, revision: int, *, present: bool = False) -> dict[str, Any]:
         """Return a stored value as an object of this version with its resourceVersion. ``present``: it is in the present shape."""
-        obj: dict[str, Any] = orjson.loads(value)
+        obj = self._renamed(orjson.loads(value))
         obj.update(self._head)
         if self._normalise is not None and (not present or self.resource.converted):
             self._normalise(obj)
@@ -80,11 +83,14 @@ class Codec:
         """Return an object in the served form of the storage version in the served form of this one."""
         if not self.resource.converted:
             return raw
-        obj = orjson.loads(raw)
+        obj = self._renamed(orjson.loads(raw))
         obj.update(self._head)
         if self._normalise is not None:
             self._normalise(obj)
         return orjson.dumps(obj)
+
+    def _renamed(self, stored: dict[str, Any]) -> dict[str, Any]:
+        return stored if self._renaming is None else self._renaming.from_stored(stored)
 
     def without_head(self, raw: bytes) -> bytes:
         """Return an object in the served form without its apiVersion and kind."""
@@ -100,7 +106,7 @@ class Codec:
         event = orjson.loads(line)
         if event["type"] == "ERROR":
             return line
-        obj = event["object"]
+        obj = event["object"] = self._renamed(event["object"])
         obj.update(self._head)
         if self._normalise is not None and event["type"] != "BOOKMARK":
             self._normalise(obj)

@@ -281,8 +281,8 @@ def list_response(resource: Resource, entries: Sequence[Entry], metadata: Mappin
         data.setdefault("continue", "")
     items = [entry.raw for entry in entries]
     codec = codec_of(resource)
+    if resource.converted:
+        items = list(map(codec.view, items))
     if not resource.custom:
         items = list(map(codec.without_head, items))
-    elif resource.converted:
-        items = list(map(codec.view, items))
     return ApiResponse(200, b'%b,"metadata":%b,"items":[' % (orjson.dumps(head)[:-1], orjson.dumps(data)), items=items)

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
-from lattice.api import event, meta, names, schema, scheme
+from controller.apiserver.renaming import EVENTS, Renaming
+from lattice.api import event, eventsv1, meta, names, schema, scheme
 
 StoreName = Literal["main", "ephemeral"]
 
@@ -75,6 +76,8 @@ class Resource:
     """Nothing is stored: a create computes its answer (reviews)."""
     storage_version: str = ""
     """Version in which objects are stored; all versions of a kind share one cache."""
+    stored_as: Renaming | None = None
+    """The kind of another group as which objects are stored: this one shares its cache too."""
     columns: tuple[Mapping[str, Any], ...] | None = None
     """``additionalPrinterColumns`` of the definition."""
     scale: ScalePaths | None = None
@@ -97,13 +100,14 @@ class Resource:
     @property
     def stored_group_version(self) -> str:
         """``apiVersion`` of its objects as they are stored."""
+        group = self.stored_as.group if self.stored_as is not None else self.group
         version = self.storage_version or self.version
-        return f"{self.group}/{version}" if self.group else version
+        return f"{group}/{version}" if group else version
 
     @property
     def converted(self) -> bool:
-        """Whether objects are stored in another version than this."""
-        return bool(self.storage_version) and self.storage_version != self.version
+        """Whether objects are stored in another version or group than this."""
+        return self.stored_as is not None or (bool(self.storage_version) and self.storage_version != self.version)
 
     @property
     def native(self) -> str:
@@ -128,7 +132,8 @@ class Resource:
     @property
     def root(self) -> str:
         """``group/plural`` as in keys: what all versions of a kind share."""
-        return f"{self.group or 'core'}/{self.plural}"
+        group = self.stored_as.group if self.stored_as is not None else self.group
+        return f"{group or 'core'}/{self.plural}"
 
     def prefix(self, namespace: str = "") -> str:
         """Return what all keys of this resource, or of one namespace of it, begin with."""
@@ -151,11 +156,9 @@ def _subresources(*extra: Subresource) -> dict[str, Subresource]:
     return {sub.name: sub for sub in (Subresource("status"), *extra)}
 
 
+_REFERENCE: Final = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
 _EVENT_FIELDS: Final = {
-    **{
-        f"involvedObject.{name}": ("involvedObject", name)
-        for name in ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
-    },
+    **{f"involvedObject.{name}": ("involvedObject", name) for name in _REFERENCE},
     "reason": ("reason",),
     "reportingComponent": ("reportingComponent",),
     "source": ("source", "component"),
@@ -269,6 +272,7 @@ def build_table(extra: Iterable[Resource] = ()) -> ResourceTable:
     """Return the table of the kinds that come with Lattice, and ``extra`` (virtual ones)."""
     from controller.apiserver import definitions
 
+    kinds: tuple[type[meta.Object], ...] = (*scheme.KINDS, eventsv1.Event)
     builtin = [
         Resource(
             group=kind.GROUP,
@@ -283,7 +287,14 @@ def build_table(extra: Iterable[Resource] = ()) -> ResourceTable:
             type=kind,
             **_EXTRAS.get(kind.KIND, {}),
         )
-        for kind in scheme.KINDS
+        for kind in kinds
         if kind.GROUP != names.GROUP
     ]
+    builtin = [_as_core_event(row) if row.type is eventsv1.Event else row for row in builtin]
     return ResourceTable([*builtin, *definitions.own_rows(), *extra])
+
+
+def _as_core_event(row: Resource) -> Resource:
+    """Return the row of ``events.k8s.io`` Events: a second view of the core ones."""
+    fields = ("reason", "type", "reportingController", *(f"regarding.{name}" for name in _REFERENCE))
+    return replace(row, stored_as=EVENTS, selectable={name: tuple(name.split(".")) for name in fields})

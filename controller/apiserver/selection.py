@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
 import orjson
@@ -81,6 +81,8 @@ def parse_selection(resource: Resource, namespace: str, query: Mapping[str, str]
         raise errors.BadRequestError(str(error)) from error
     for requirement in fields:
         _check_field(resource, requirement.key)
+    if (kind := resource.stored_as) is not None:
+        fields = tuple(replace(requirement, key=kind.stored_path(requirement.key)) for requirement in fields)
     if name:
         fields = _for_one(fields, name)
     return Selection(namespace if resource.namespaced else "", labels, fields)

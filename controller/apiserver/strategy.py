@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from controller.apiserver import shaping
+from controller.apiserver import eventrules, shaping
 from controller.apiserver.resources import Resource
 from controller.apiserver.structural import definition, keywords
 from lattice.api import names, quantity, validation
@@ -352,14 +352,6 @@ def _check_workload(obj: Object) -> list[Cause]:
     return causes
 
 
-def _check_event(obj: Object) -> list[Cause]:
-    involved = (obj.get("involvedObject") or {}).get("namespace", "")
-    namespace = obj["metadata"].get("namespace", "")
-    if involved and involved != namespace:
-        return [shaping.invalid("involvedObject.namespace", involved, "does not match event.namespace")]
-    return []
-
-
 def _check_new_definition(obj: Object) -> list[Cause]:
     causes = definition.check_definition(obj)
     if not causes:
@@ -381,7 +373,8 @@ _STRATEGIES: Final[Mapping[str, Strategy]] = {
     "PersistentVolumeClaim": Strategy(_default_claim, _prepare_claim, _check_claim, _check_claim_update),
     "PersistentVolume": Strategy(prepare_create=_prepare_volume, check_update=_check_volume_update),
     "Workload": Strategy(check=_check_workload),
-    "Event": Strategy(check=_check_event),
+    "Event": Strategy(check=eventrules.check_core),
+    "Event.events.k8s.io": Strategy(check=eventrules.check, check_create=eventrules.check_new, check_update=eventrules.check_update),
     "CustomResourceDefinition": Strategy(
         definition.default_definition,
         check_create=_check_new_definition,
@@ -394,4 +387,5 @@ _PLAIN: Final = Strategy()
 
 def strategy_of(resource: Resource) -> Strategy:
     """Return the hooks of a resource."""
-    return _STRATEGIES.get(resource.native, _PLAIN)
+    name = resource.native if resource.stored_as is None else f"{resource.native}.{resource.group}"
+    return _STRATEGIES.get(name, _PLAIN)

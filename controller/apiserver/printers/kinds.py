@@ -25,6 +25,7 @@ from controller.apiserver.printers.base import (
     text,
 )
 from controller.apiserver.printers.pods import POD
+from controller.apiserver.renaming import EVENTS
 
 
 def _wide(name: str, description: str, kind: str = "string", form: str = "") -> Column:
@@ -63,6 +64,7 @@ def _address(node: Object, kind: str) -> str:
 
 
 def _event(event: Object, now: datetime) -> list[Any]:
+    event = EVENTS.to_stored(event)  # of either group
     first = since(event.get("firstTimestamp") or event.get("eventTime"), now)
     last = since(event["lastTimestamp"], now) if event.get("lastTimestamp") else first
     count = event.get("count") or 1

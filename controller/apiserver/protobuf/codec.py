@@ -43,6 +43,8 @@ _MESSAGES: Final = parse_messages({**META, **REVIEWS, **CORE, **POD, **_LISTS})
 def _message_of(api_version: str, kind: str) -> Message | None:
     if kind == "DeleteOptions" or (kind, api_version) == ("Status", "v1"):
         return _MESSAGES[kind]  # DeleteOptions are sent in the group of what is deleted
+    if api_version == "events.k8s.io/v1":
+        return _MESSAGES.get(f"New{kind}") if kind in {"Event", "EventList"} else None
     known = _KINDS.get(api_version, ())
     return _MESSAGES[kind] if kind in known or (kind.removesuffix("List") in known and kind in _LISTS) else None
 

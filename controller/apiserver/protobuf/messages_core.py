@@ -1,4 +1,7 @@
-"""Messages of the core and coordination groups, but Pods: ``k8s.io/api`` core/v1 and coordination/v1. See ``messages_meta.py``."""
+"""Messages of the core, coordination and events groups, but Pods: ``k8s.io/api`` core/v1, coordination/v1, events/v1.
+
+See ``messages_meta.py``.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,11 @@ CORE: Final[Mapping[str, str]] = {
     "Event": """metadata=1 ObjectMeta, involvedObject=2 ObjectReference, reason=3 string, message=4 string, source=5 EventSource,
         firstTimestamp=6 Time, lastTimestamp=7 Time, count=8 int32, type=9 string, eventTime=10 MicroTime, series=11 EventSeries?,
         action=12 string, related=13 ObjectReference?, reportingComponent=14 string, reportingInstance=15 string""",
+    "NewEvent": """metadata=1 ObjectMeta, eventTime=2 MicroTime, series=3 EventSeries?, reportingController=4 string,
+        reportingInstance=5 string, action=6 string, reason=7 string, regarding=8 ObjectReference, related=9 ObjectReference?,
+        note=10 string, type=11 string, deprecatedSource=12 EventSource, deprecatedFirstTimestamp=13 Time,
+        deprecatedLastTimestamp=14 Time, deprecatedCount=15 int32""",
+    "NewEventList": "metadata=1 ListMeta, items=2 NewEvent*",
     "EventSource": "component=1 string, host=2 string",
     "EventSeries": "count=1 int32, lastObservedTime=2 MicroTime",
     "PersistentVolumeClaim": "metadata=1 ObjectMeta, spec=2 PersistentVolumeClaimSpec, status=3 PersistentVolumeClaimStatus",

@@ -12,7 +12,7 @@ from controller.apiserver.subresources import apply_scale, check_scale, parse_bi
 from controller.apiserver.writing import WriteOptions, Writer
 from lattice.api import errors
 
-TABLE = {resource.kind: resource for resource in build_table().all}
+TABLE = {resource.kind: resource for resource in build_table().stored}
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 CONTAINER = {"name": "a", "image": "busybox"}
 
@@ -104,7 +104,9 @@ def test_pod_defaults(image, policy):
 
 
 def test_event_times_are_stored_in_whole_seconds():
-    made = create("Event", {"firstTimestamp": "2026-11-21T10:00:00.123456+02:00", "eventTime": "2026-11-21T10:00:00.123456+00:00"})
+    who = {"reportingComponent": "c", "reportingInstance": "i", "action": "A", "reason": "R"}
+    when = {"firstTimestamp": "2026-11-21T10:00:00.123456+02:00", "eventTime": "2026-11-21T10:00:00.123456+00:00"}
+    made = create("Event", {**who, **when})
     assert made["firstTimestamp"] == "2026-11-21T08:00:00Z"
 
 

@@ -82,6 +82,17 @@ EVENT = {
     "firstTimestamp": "1969-12-31T23:59:59Z",
     "count": 2,
 }
+NEW_EVENT = {
+    "apiVersion": "events.k8s.io/v1",
+    "kind": "Event",
+    "metadata": {"name": "e"},
+    "eventTime": "2026-11-21T02:46:49.000007Z",
+    "series": {"count": 2, "lastObservedTime": "2026-11-21T02:46:50.000000Z"},
+    "reportingController": "c",
+    "regarding": {"kind": "Pod", "name": "web"},
+    "note": "n",
+    "deprecatedCount": 2,
+}
 SECRET = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"k": "AAH/", "empty": ""}, "immutable": False}
 LEASE = {
     "apiVersion": "coordination.k8s.io/v1",
@@ -112,7 +123,7 @@ REVIEW = {
 }
 
 
-@pytest.mark.parametrize("obj", [POD, EVENT, SECRET, LEASE, CLAIM, OPTIONS, REVIEW], ids=lambda obj: obj["kind"])
+@pytest.mark.parametrize("obj", [POD, EVENT, NEW_EVENT, SECRET, LEASE, CLAIM, OPTIONS, REVIEW], ids=lambda obj: obj["kind"])
 def test_object_survives_the_way_there_and_back(obj):
     encoded = encode(obj if obj is not OPTIONS else {key: value for key, value in obj.items() if key != "metadata"})
     assert encoded is not None
