@@ -246,7 +246,7 @@ class ResourceTable:
     def groups(self) -> dict[str, dict[str, list[Resource]]]:
         """Return group to version to resources, core first; versions in Kubernetes' order of preference."""
         found: dict[str, dict[str, list[Resource]]] = {}
-        for resource in sorted(self._by_path.values(), key=lambda r: (r.group, version_rank(r.version), r.plural)):
+        for resource in sorted(self.all, key=lambda r: (r.group, version_rank(r.version), r.plural)):
             found.setdefault(resource.group, {}).setdefault(resource.version, []).append(resource)
         return found
 

@@ -12,6 +12,7 @@ import random
 from collections.abc import Mapping
 
 from controller.apiserver import admission, authz, backup, bootstrap, definitions, discovery, health, naming, protobuf, reviews
+from controller.apiserver.aside import LARGE_BYTES, aside
 from controller.apiserver.authn import TokenAuthenticator
 from controller.apiserver.deletion import Deleter
 from controller.apiserver.desired import DesiredView
@@ -185,7 +186,8 @@ class ApiServer:
                 return found
             if (found := self._discovery.answer(request)) is not None:
                 return finish(found, for_document(request))
-            if (found := self._openapi.answer(request)) is not None:
+            slow = self._openapi.stale and request.path.startswith("/openapi")
+            if (found := await aside(LARGE_BYTES if slow else 0, lambda: self._openapi.answer(request))) is not None:
                 return found
             if request.path.rstrip("/") == backup.PATH:
                 ephemeral = tuple(r.prefix() for r in self.table.all if r.store == "ephemeral")

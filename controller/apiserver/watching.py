@@ -27,7 +27,7 @@ from lattice.machinery.tasks import breathe
 
 _MIN_TIMEOUT_S = 1800
 """A watch without timeoutSeconds ends after this to twice this, as kube-apiserver's do, so that connections spread over servers."""
-_BATCH = 500
+_BATCH = 100
 _BATCH_BYTES = 512 * 1024
 
 

@@ -49,6 +49,11 @@ class OpenApi:
         self._index = b""
         self._modified = datetime.fromtimestamp(0, UTC)
 
+    @property
+    def stale(self) -> bool:
+        """Whether the next answer takes longer, because documents have to be made."""
+        return self._generation != self._table.generation
+
     def answer(self, request: ApiRequest) -> ApiResponse | None:
         """Return the answer to a request for a document, or ``None`` where the path is not one of these."""
         path = unquote(request.path).rstrip("/")
@@ -56,9 +61,10 @@ class OpenApi:
             return version2.answer(request)
         if request.method not in {"GET", "HEAD"} or not (path == _ROOT or path.startswith(f"{_ROOT}/")):
             return None
-        if self._generation != self._table.generation:
-            self._generation = self._table.generation
+        if self.stale:
+            generation = self._table.generation
             self._rebuild()
+            self._generation = generation  # only now: whoever asks meanwhile waits for it
         if path == _ROOT:
             return self._answer_index(request)
         found = self._documents.get(path.removeprefix(f"{_ROOT}/"))
