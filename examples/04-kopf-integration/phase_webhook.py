@@ -51,7 +51,7 @@ async def configure(settings: kopf.OperatorSettings, memo: kopf.Memo, **_: Any) 
     settings.persistence.finalizer = f"{GROUP}/deliver"
     settings.persistence.progress_storage = kopf.StatusProgressStorage()
     settings.persistence.diffbase_storage = kopf.StatusDiffBaseStorage()
-    settings.networking.error_backoffs = [0.5, 1, 2, 4, 8, 15, 15, 15]
+    settings.networking.error_backoffs = [0.5, 1, 2, 4, 8, *([15] * 20)]  # five minutes; then kopf ends, for whoever starts it again
     logging.getLogger("httpx").setLevel(logging.WARNING)  # else a line for each request of kr8s
     memo.session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S))
 
