@@ -155,7 +155,8 @@ class HttpServer:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         stream: ApiStream
-        headers = {name.lower(): value for name, value in request.headers.items()}
+        # Of a header that comes twice the first counts, as in Go: a proxy in front must not judge by another than we do.
+        headers = {name.lower(): value for name, value in reversed(list(request.headers.items()))}
         try:
             self.work.begin()
             try:
@@ -176,6 +177,8 @@ class HttpServer:
                 response.force_close()
             return response
         try:
+            if request.method == "HEAD":  # the same headers, and nothing that could pass for the next answer on this connection
+                return web.Response(status=stream.status, headers=self._headers(stream))
             if websocket.is_upgrade(headers):
                 return await websocket.serve(request, stream, headers)
             return await self._stream(request, stream)
