@@ -23,7 +23,7 @@ def _options() -> Any:
     return options
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=256)  # a program may take a megabyte; a schema keeps its own
 def compile_pattern(pattern: str) -> Any:
     """Return the compiled pattern.
 
