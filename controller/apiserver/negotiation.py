@@ -27,6 +27,8 @@ Target = Literal["", "Table", "PartialObjectMetadata", "PartialObjectMetadataLis
 
 YAML: Final = "application/yaml"
 PROTOBUF: Final = "application/vnd.kubernetes.protobuf"
+_MEMO_CHARACTERS: Final = 256
+"""Longer Accept headers are read anew each time: some hundred of 32 KiB each would be megabytes for nobody."""
 _TYPES: Final[Mapping[str, Encoding]] = {JSON: "json", YAML: "yaml", PROTOBUF: "protobuf"}
 _TARGETS: Final[Mapping[str, Target]] = {
     "Table": "Table",
@@ -75,7 +77,9 @@ def negotiate(request: ApiRequest, *, stream: bool = False, listed: bool = False
     Raises:
         errors.NotAcceptableError: nothing that is asked for can be given.
     """
-    form = _decide(request.headers.get("accept", ""), stream, listed, protobuf, transforms)
+    accept = request.headers.get("accept", "")
+    decide = _decide if len(accept) <= _MEMO_CHARACTERS else _decide.__wrapped__
+    form = decide(accept, stream, listed, protobuf, transforms)
     if not stream and not form.pretty and wants_pretty(request):
         return _PRETTY if form is PLAIN else Form(form.encoding, form.target, form.version, pretty=True)
     return form
