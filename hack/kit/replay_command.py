@@ -21,8 +21,9 @@ def main(arguments: list[str]) -> int:
         environment["LATTICE_KUBECTL"] = str(find_kubectl())
     except HackError as error:
         say(f"{error}; only `hack/replay wire` will do")
-    command = [ensure_venv(), "-m", "lattice.testing.replay", *arguments]
-    return subprocess.run(command, cwd=REPOSITORY, env=environment, check=False).returncode
+    return subprocess.run(
+        [ensure_venv(), "-m", "lattice.testing.replay", *arguments], cwd=REPOSITORY, env=environment, check=False
+    ).returncode
 
 
 if __name__ == "__main__":
