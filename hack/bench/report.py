@@ -85,3 +85,21 @@ def cpu_ms(pid: int) -> float:
 def memory_mb(pid: int) -> float:
     """Return the resident memory of a process and its descendants in MiB; what they share counts for each."""
     return sum(int(Path(f"/proc/{member}/statm").read_text().split()[1]) for member in family(pid)) * _PAGE_BYTES / 2**20
+
+
+class Neighbours:
+    """How much of the machine other programs use: the first thing to look at when two runs differ."""
+
+    def __init__(self) -> None:
+        self._began = _busy_and_all()
+        self._own = sum(os.times()[:4])
+
+    def share(self) -> float:
+        """Return the share of all cores that others have used since; this program's children count as its own once they have ended."""
+        busy, total = (now - then for now, then in zip(_busy_and_all(), self._began, strict=True))
+        return max(0.0, busy - (sum(os.times()[:4]) - self._own) * _TICKS) / max(total, 1)
+
+
+def _busy_and_all() -> tuple[int, int]:
+    ticks = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    return sum(ticks) - ticks[3] - ticks[4], sum(ticks)

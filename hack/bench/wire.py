@@ -203,7 +203,7 @@ def row(key: str, results: Results) -> tuple[str, ...]:
     )
 
 
-def render(found: dict[str, Results], options: argparse.Namespace) -> list[str]:
+def render(found: dict[str, Results], options: argparse.Namespace, neighbours: float) -> list[str]:
     """Return the report."""
     lines = [
         "# The wire API under load",
@@ -211,6 +211,9 @@ def render(found: dict[str, Results], options: argparse.Namespace) -> list[str]:
         f"`hack/bench/wire.py`: {report.machine()}; {options.rounds} rounds of {options.seconds:g} s a row, medians; kind: {options.kind}. "
         "TLS, every write durable, load generator on the same cores. kube-apiserver 1.36 with etcd 3.6 was measured under the same shape "
         "of load on another day, on such a machine.",
+        "",
+        f"**Other programs used {neighbours:.0%} of the machine meanwhile.** Above some 10 % only the ratio to the bare limit "
+        "says something of Lattice; the CPU is too high then.",
     ]
     for store, results in found.items():
         workers = f", {options.workers} workers" if options.workers > 1 and store == "etcd" else ""
@@ -250,10 +253,11 @@ async def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     found = {}
+    neighbours = report.Neighbours()
     with tempfile.TemporaryDirectory(prefix="lattice-bench-") as name:
         for store in options.stores.split(","):
             found[store] = await measure_store(store, options, Path(name) / store)
-    report.publish(render(found, options), options.out)
+    report.publish(render(found, options, neighbours.share()), options.out)
 
 
 if __name__ == "__main__":
