@@ -35,7 +35,8 @@ TOKEN: Final = "admin-token"  # noqa: S105 - of the test server
 MEMORY_FACTOR: Final = 1.5
 """How much more than before the run the server may hold after it, once everything is deleted: allocators keep some of what they had."""
 MEMORY_SLACK_BYTES: Final = 48 * 2**20
-_SETTLE_S: Final = 20.0
+_SETTLE_S: Final = 80.0
+"""The server looks for memory to give back once a minute."""
 _TRACEBACK: Final = "Traceback (most recent call last)"
 _BAD_LOG: Final = ("request failed", "was never retrieved", "was never awaited", " CRITICAL ")
 
