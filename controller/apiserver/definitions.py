@@ -41,6 +41,11 @@ class Rows:
     stored: Resource
     served: tuple[Resource, ...]
 
+    def forget(self) -> None:
+        """Drop what was compiled from rows that are served no longer: parts of it refer to their row, and would stay until all is swept."""
+        for row in (self.stored, *self.served):
+            row.memo.clear()
+
 
 def rows_of(definition: Mapping[str, Any]) -> Rows:
     """Return the rows of a valid definition."""
@@ -244,6 +249,8 @@ class Definitions:
         except (KeyError, TypeError, StopIteration):
             logger.exception("a stored definition cannot be read and is not served", extra={"definition": name})
             return None
+        if known is not None:
+            known[2].forget()
         self._served[name] = (definition["spec"], terminating, rows)
         self._table.replace(rows.stored.group, rows.stored.plural, rows.served)
         return None if same_spec else rows  # the watches of a kind that begins to go see its objects go
@@ -258,4 +265,5 @@ class Definitions:
         if known is not None:
             stored = known[2].stored
             self._table.replace(stored.group, stored.plural, ())
+            known[2].forget()
             self._feed.close_cache(stored.root)
