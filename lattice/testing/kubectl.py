@@ -50,7 +50,7 @@ class Kubectl:
 
         Args:
             command: without the word ``kubectl``.
-            stdin: text, an object, or objects (written as JSON documents).
+            stdin: text, an object, or objects (written as JSON).
             env: further variables.
         """
         return await asyncio.to_thread(
@@ -119,4 +119,4 @@ def _text(content: str | Iterable[Any] | Mapping[str, Any]) -> str:
     if isinstance(content, str):
         return content
     documents = [content] if isinstance(content, Mapping) else list(content)
-    return "\n---\n".join(json.dumps(document) for document in documents)
+    return "\n".join(json.dumps(document) for document in documents)  # before 1.33 nothing may stand between them
