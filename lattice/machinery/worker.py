@@ -148,6 +148,7 @@ class Worker(Generic[K]):
                     await self._reconcile(key)
             finally:
                 self._queue.done(key)
+            await tasks.breathe()  # a reconcile that finds nothing to do waits for nothing, and thousands may come at once
 
     async def _reconcile(self, key: K) -> None:
         try:

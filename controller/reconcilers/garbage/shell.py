@@ -28,12 +28,15 @@ from lattice.machinery import controller, outcome
 from lattice.machinery.clock import Clock
 from lattice.machinery.entry import Entry
 from lattice.machinery.keys import ObjectKey
+from lattice.machinery.tasks import breathe
 from lattice.machinery.worker import WorkerSettings
 
 logger = logging.getLogger(__name__)
 
 _REMEMBERED_ENDS: Final = 20_000
 """Uids of objects whose end was seen: some minutes of a busy cluster, about 2 MB. For older ones the API is asked."""
+_SLICE: Final = 20
+"""Owners that are looked at before others get their turn."""
 _LOOK_AGAIN_S: Final = 1.0
 """While the caches of kinds that users add are being filled."""
 
@@ -71,7 +74,7 @@ class GarbageCollector:
         dependents = list(self.dependents(entry.uid))
         observed = Observed(
             facts=facts,
-            owners=() if facts.deleting else tuple([(owner, await self._owner_state(owner, key.key.namespace)) for owner in facts.owners]),
+            owners=() if facts.deleting else await self._owner_states(facts.owners, key.key.namespace),
             dependents=len(dependents),
             blocking_dependents=sum(_blocks(dependent.projection, entry.uid) for _, dependent in dependents),
         )
@@ -121,6 +124,14 @@ class GarbageCollector:
     async def _sees_all_kinds(self) -> bool:
         """Whether every dependent of every kind would be seen. Reads the definitions live: one may be new."""
         return self._custom.synced and self._custom.knows_all(await customkinds.list_definitions(self._client))
+
+    async def _owner_states(self, owners: Iterable[Owner], namespace: str) -> tuple[tuple[Owner, OwnerState], ...]:
+        found = []
+        for place, owner in enumerate(owners, start=1):
+            found.append((owner, await self._owner_state(owner, namespace)))
+            if not place % _SLICE:
+                await breathe()  # a read within the process waits for nothing, and one object may name thousands of owners
+        return tuple(found)
 
     async def _owner_state(self, owner: Owner, namespace: str) -> OwnerState:
         if owner.uid in self._ends:
