@@ -39,7 +39,7 @@ _VERSIONS: Final = frozenset({"v1", "v1beta1"})
 _PEOPLE: Final = ("curl", "Wget", "Mozilla/5.0")
 """How the User-Agents begin for which kube-apiserver indents its answers."""
 _MAX_RANGES: Final = 64
-MAX_REFORMATTED_BYTES: Final = 4 * 1024 * 1024
+MAX_REFORMATTED_BYTES: Final = 1024 * 1024
 """Larger answers are not indented: nobody reads them, and nobody else is answered meanwhile. JSON is YAML, too."""
 _BLOCK_YAML_BYTES: Final = 256 * 1024
 """Up to here YAML is written as people expect it, in about 0.1 s."""
