@@ -26,16 +26,22 @@ def _once(what: str, resource: Resource, make: Callable[[], T]) -> T:
 
 def structural_of(resource: Resource) -> Structural:
     """Return the compiled schema of a resource."""
-    return _once("structural", resource, lambda: Structural(resource.schema if resource.custom else _without_bytes(resource.schema)))
+    return _once("structural", resource, lambda: Structural(resource.schema if resource.custom else _as_checked(resource.schema)))
 
 
-def _without_bytes(schema: Any) -> Any:
-    """Return a schema without ``format: byte``: ``strategy.py`` checks base64 in sentences that never show a Secret."""
+def _as_checked(schema: Any) -> Any:
+    """Return a built-in kind's schema as it is checked.
+
+    Base64 is left to ``strategy.py``, whose sentences never show a Secret; whole numbers have 64 bits, as in Go.
+    """
     if isinstance(schema, list):
-        return [_without_bytes(item) for item in schema]
+        return [_as_checked(item) for item in schema]
     if not isinstance(schema, Mapping):
         return schema
-    return {key: _without_bytes(value) for key, value in schema.items() if key != "format" or value != "byte"}
+    checked = {key: _as_checked(value) for key, value in schema.items() if key != "format" or value != "byte"}
+    if schema.get("type") == "integer":
+        return {"minimum": -(2**63), "maximum": 2**63 - 1, **checked}
+    return checked
 
 
 def codec_of(resource: Resource) -> Codec:

@@ -251,7 +251,8 @@ class Writer:
         causes += subresources.check_scale(self.resource, obj, subresource)
         if not causes:
             # The rules below rely on the types that the schema guarantees.
-            causes = metadata.check(self.resource, obj["metadata"]) + self.strategy.check(obj)
+            causes = [_no_time(path, text) for path, text in self._times.wrong(obj)]
+            causes += metadata.check(self.resource, obj["metadata"]) + self.strategy.check(obj)
             causes += metadata.check_common(obj["metadata"]) * 2 if old is not None and causes else []
         return causes
 
@@ -280,3 +281,7 @@ class Writer:
         return {key: value for key, value in new.items() if key not in skipped} != {
             key: value for key, value in old.items() if key not in skipped
         }
+
+
+def _no_time(path: str, text: str) -> Cause:
+    return shaping.invalid(path, text, f"{path} in body must be of type date-time: {shaping.shown(text)}")

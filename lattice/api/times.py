@@ -9,7 +9,7 @@ time is left alone, for the schema check to name. Times of custom resources are 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -30,6 +30,14 @@ def normalise_time(text: str, precision: str) -> str:
     except (ValueError, OverflowError):
         return text
     return moment.isoformat(timespec=precision).replace("+00:00", "Z")
+
+
+def is_stored(text: str, precision: str) -> bool:
+    """Return whether a text is a time as it is stored."""
+    try:
+        return _STORED[precision].fullmatch(text) is not None and datetime.fromisoformat(text) is not None
+    except ValueError:
+        return False
 
 
 class TimeFields:
@@ -61,6 +69,22 @@ class TimeFields:
         elif isinstance(value, list) and self._items is not None:
             value[:] = [self._items.normalise(item) for item in value]
         return value
+
+    def wrong(self, value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+        """Yield path and text of each time that has no stored form: no time, or none between the years 1 and 9999 in UTC."""
+        if self._precision is not None:
+            if isinstance(value, str) and not is_stored(value, self._precision):
+                yield path, value
+        elif isinstance(value, dict):
+            for name, child in self._fields.items():
+                if name in value:
+                    yield from child.wrong(value[name], f"{path}.{name}" if path else name)
+            if self._values is not None:
+                for name in value:
+                    yield from self._values.wrong(value[name], f"{path}[{name}]")
+        elif isinstance(value, list) and self._items is not None:
+            for index, item in enumerate(value):
+                yield from self._items.wrong(item, f"{path}[{index}]")
 
 
 def _or_none(fields: TimeFields) -> TimeFields | None:

@@ -59,3 +59,12 @@ def test_a_lease_and_values_of_a_wrong_type():
     fields.normalise(body)
     assert body == {"spec": {"renewTime": "2026-11-21T07:00:00.000000Z", "acquireTime": 7}, "metadata": {"managedFields": 3}}
     assert fields.normalise(None) is None
+
+
+def test_what_has_no_stored_form_is_named():
+    fields = times.TimeFields(schema.object_schema(lease.Lease))
+    for text in ("2026-01-01t00:00:00z", "0001-01-01T00:00:00+10:00", "9999-12-31T23:59:59-10:00", "2026-01-01T00:00:00+24:00", "now"):
+        spec = {"renewTime": text, "acquireTime": "2026-01-01T00:00:00Z"}
+        obj = {"metadata": {"managedFields": [{"time": "2026-01-01T00:00:00Z"}]}, "spec": spec}
+        fields.normalise(obj)
+        assert list(fields.wrong(obj)) == [("spec.renewTime", text)]

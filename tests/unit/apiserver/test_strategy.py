@@ -66,6 +66,8 @@ REFUSED = [
     ("Event", {"involvedObject": {"namespace": "other"}}, "involvedObject.namespace"),
     ("Event", {"lastTimestamp": "yesterday"}, "lastTimestamp"),
     ("Lease", {"spec": {"leaseDurationSeconds": 0}}, "spec.leaseDurationSeconds"),
+    ("Lease", {"spec": {"leaseTransitions": 2**63}}, "spec.leaseTransitions"),
+    ("Lease", {"spec": {"renewTime": "0001-01-01T00:00:00+10:00"}}, "spec.renewTime"),
     ("Workload", {"spec": {}}, "spec"),
     ("Workload", {"spec": {"image": "x", "preset": {"name": "redis", "version": "7"}}}, "spec"),
     ("Workload", {"spec": {"image": "x", "replicas": 1001}}, "spec.replicas"),
