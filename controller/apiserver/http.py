@@ -191,6 +191,9 @@ class HttpServer:
         asked = ApiRequest(request.method, request.rel_url.raw_path, dict(request.query), headers)
         taken = 0
         try:
+            if "#" in request.raw_path:
+                # No client sends a fragment. Dropped silently, as URL libraries do, it would turn a path to "#x" into its collection.
+                raise errors.BadRequestError("the path has a '#', which must be written as %23")
             if request.body_exists:
                 self._api.identify(asked)  # who may not do this does not get to fill memory with a body
                 asked.body = await self._read(request)

@@ -193,6 +193,20 @@ async def connect(server, head: bytes):
     return reader, writer
 
 
+async def test_a_fragment_never_turns_an_object_into_its_collection(api_server):
+    path = "/api/v1/namespaces/default/configmaps"
+    async with api_server.session() as session:
+        async with session.post(path, json={"metadata": {"name": "kept"}}) as response:
+            assert response.status == 201
+        head = f"DELETE {path}/#x HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer admin-token\r\n\r\n"
+        reader, writer = await connect(api_server, head.encode())
+        async with asyncio.timeout(5):
+            assert (await reader.readline()).split()[1] == b"400"
+        writer.transport.abort()
+        async with session.get(f"{path}/kept") as response:
+            assert response.status == 200
+
+
 @pytest.mark.parametrize(
     ("token", "status"), [("", b"403"), ("Authorization: Bearer wrong\r\n", b"401"), ("Authorization: Bearer alice-token\r\n", b"403")]
 )
