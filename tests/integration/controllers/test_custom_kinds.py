@@ -170,8 +170,15 @@ async def test_deleted_definition_takes_its_objects_and_what_they_own_along(clus
             await add_specimen(cluster, "late")
         await cluster.client.patch(SPECIMEN, "kept", "default", {"metadata": {"finalizers": None}})
         await wait_gone(cluster, CustomResourceDefinition, CRD, None)
-        with pytest.raises(errors.NotFoundError):
-            await cluster.client.list(SPECIMEN)
+
+        async def unserved() -> bool:
+            try:
+                await cluster.client.list(SPECIMEN)
+            except errors.NotFoundError:
+                return True
+            return False
+
+        await eventually(unserved, what="the kind to be served no longer")
         await wait_gone(cluster, configmap.ConfigMap, "owned")
         await eventually(lambda: not informer_tasks(), what="the informer to end")
 
