@@ -135,7 +135,7 @@ class PodWorker:
             fallback = wanted.spec.termination_grace_period_seconds
             grace_s = set_s if set_s is not None else DEFAULT_GRACE_S if fallback is None else fallback
             policy = wanted.spec.restart_policy or "Always"
-            digest = spec.spec_hash(wanted) if wanted.spec.containers else ""
+            digest = spec.spec_hash(wanted, wanted.spec.containers[0]) if wanted.spec.containers else ""
             finished = tools.reporter.last(wanted).phase in ("Succeeded", "Failed")
             if not ending:
                 blocked = self._blocked(wanted, containers)
@@ -163,8 +163,11 @@ class PodWorker:
         tools = self._tools
         if self._image.pulling:
             return plan.Wait(reason="ContainerCreating", message=f"pulling image {wanted.spec.containers[0].image}")
+        if len(wanted.spec.containers) != 1:
+            text = f"the Pod has {len(wanted.spec.containers)} containers; this version runs Pods of exactly one"
+            return plan.Wait(reason="Unsupported", message=text)
         try:
-            blueprint = spec.make_blueprint(wanted, tools.desired.references(), tools.node)
+            blueprint = spec.make_blueprint(wanted, wanted.spec.containers[0], tools.desired.references(), tools.node)
         except spec.ConfigError as error:
             return plan.Wait(reason=error.reason, message=error.message)
         except ValueError as error:  # base64 or a quantity that the server should have refused
@@ -268,7 +271,7 @@ class PodWorker:
 
     async def _create(self, wanted: pod.Pod, restarts: int) -> None:
         tools = self._tools
-        blueprint = spec.make_blueprint(wanted, tools.desired.references(), tools.node)
+        blueprint = spec.make_blueprint(wanted, wanted.spec.containers[0], tools.desired.references(), tools.node)
         for volume in blueprint.volumes:
             tools.volume_claims[volume] = self.uid
         sticky = spec.parse_host_ports(wanted.metadata.annotations.get(names.ANNOTATION_HOST_PORTS, ""))

@@ -75,24 +75,12 @@ class Blueprint:
     """Docker volumes of this Pod alone, removed with it."""
 
 
-def container_of(wanted: pod.Pod) -> pod.Container:
-    """Return the one container of a Pod.
-
-    Raises:
-        ConfigError: it has more than one, which this version does not run.
-    """
-    if len(wanted.spec.containers) != 1:
-        raise ConfigError("Unsupported", f"the Pod has {len(wanted.spec.containers)} containers; this version runs Pods of exactly one")
-    return wanted.spec.containers[0]
-
-
-def spec_hash(wanted: pod.Pod) -> str:
-    """Return a hash of what must not change without a new container.
+def spec_hash(wanted: pod.Pod, container: pod.Container) -> str:
+    """Return a hash of what must not change without a new container of a Pod; each of its containers has its own.
 
     Only fields that change what runs count, and only as they were written: values of Secrets do not (a rotation restarts nothing, as in
     Kubernetes), nor defaults that a newer server would fill in.
     """
-    container = wanted.spec.containers[0]
     fields = [
         container.name,
         container.image,
@@ -113,13 +101,12 @@ def container_name(wanted: pod.Pod, container: str, restarts: int) -> str:
     return f"lattice_{wanted.namespace}_{wanted.name}_{container}_{wanted.uid[:8]}_{restarts}"
 
 
-def make_blueprint(wanted: pod.Pod, references: References, node: Node) -> Blueprint:
-    """Return what to create for a Pod.
+def make_blueprint(wanted: pod.Pod, container: pod.Container, references: References, node: Node) -> Blueprint:
+    """Return what to create for one container of a Pod.
 
     Raises:
         ConfigError: something it needs is missing or not supported.
     """
-    container = container_of(wanted)
     if not container.image:
         raise ConfigError("InvalidImageName", f"container {container.name} has no image")
     environment = _environment(wanted, container, references, node)
@@ -136,7 +123,7 @@ def make_blueprint(wanted: pod.Pod, references: References, node: Node) -> Bluep
             base.LABEL_POD_NAME: wanted.name,
             base.LABEL_POD_NAMESPACE: wanted.namespace,
             base.LABEL_CONTAINER: container.name,
-            base.LABEL_SPEC_HASH: spec_hash(wanted),
+            base.LABEL_SPEC_HASH: spec_hash(wanted, container),
         },
         entrypoint=tuple(expand(part, environment) for part in container.command) or None,
         command=tuple(expand(part, environment) for part in container.args) or (() if container.command else None),

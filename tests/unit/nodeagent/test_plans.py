@@ -109,29 +109,25 @@ def test_environment_is_expanded_in_order() -> None:
             "args": ["--a=$(B)"],
         }
     )
-    config = spec.make_blueprint(wanted, spec.References(secrets={("ns", "s"): secret}), NODE).config
+    config = spec.make_blueprint(wanted, wanted.spec.containers[0], spec.References(secrets={("ns", "s"): secret}), NODE).config
     assert dict(config.env) == {"P_k": "v", "A": "1", "B": "1-$(A)-$(NO)", "C": "p"}
     assert config.command == ("--a=1-$(A)-$(NO)",)
     assert "'v'" not in repr(config)
 
 
-def test_what_is_missing_or_unsupported_has_a_reason() -> None:
-    two = make_pod()
-    two = pod.Pod.model_validate({**two.to_dict(), "spec": {"containers": [{"name": "a", "image": "x"}, {"name": "b", "image": "x"}]}})
-    with pytest.raises(spec.ConfigError) as caught:
-        spec.make_blueprint(two, spec.References(), NODE)
-    assert caught.value.reason == "Unsupported"
+def test_what_is_missing_has_a_reason() -> None:
     missing = make_pod({"envFrom": [{"secretRef": {"name": "s"}}]})
     with pytest.raises(spec.ConfigError) as caught:
-        spec.make_blueprint(missing, spec.References(), NODE)
+        spec.make_blueprint(missing, missing.spec.containers[0], spec.References(), NODE)
     assert caught.value.reason == "CreateContainerConfigError"
 
 
 def test_the_hash_follows_the_image_and_not_the_metadata() -> None:
     wanted = make_pod()
     relabelled = meta.changed(wanted, metadata=meta.ObjectMeta(name="p", namespace="ns", uid=meta.Uid("u1"), labels={"a": "b"}))
-    assert spec.spec_hash(wanted) == spec.spec_hash(relabelled)
-    assert spec.spec_hash(wanted) != spec.spec_hash(make_pod({"image": "busybox:2"}))
+    assert spec.spec_hash(wanted, wanted.spec.containers[0]) == spec.spec_hash(relabelled, relabelled.spec.containers[0])
+    other = make_pod({"image": "busybox:2"})
+    assert spec.spec_hash(wanted, wanted.spec.containers[0]) != spec.spec_hash(other, other.spec.containers[0])
 
 
 def test_host_ports_survive_their_text_and_garbage_is_nothing() -> None:
