@@ -5,17 +5,22 @@
     <data dir>/            0700
       lock                 held (flock) by the running agent
       node.json            {"uuid": ...}             the Node's identity, made once
+      node.key             32 bytes                  what Secrets are sealed with, see ``sealing.py``
       cluster.json         {"clusterID", "epoch"}    the cluster it belongs to, the highest store epoch it has seen
-      desired.json         line 1: sha256 of line 2; line 2: JSON list of Pods, claims and volumes. No Secrets: there is no key to seal
-                           them with before the node-agent issue, and nothing of a Secret is written in the clear to a disk.
+      desired.json         line 1: {"format": 2, "sha256": <of line 2>}; line 2: {"objects": [Pods, ConfigMaps, claims, volumes],
+                           "sealed": base64 of the sealed JSON list of Secrets}
       ended                one uid a line: Pods of ``desired.json`` whose end this node has reached, so that an agent that is killed
                            before it writes the next set does not start them again
+      journal              results that are not handed in yet, see ``journal.py``
 
-Every file is 0600, replaced atomically and synced. A damaged ``desired.json`` is as good as none; a damaged identity stops the agent.
+Every file is 0600, replaced atomically and synced with its directory. A damaged ``desired.json`` is as good as none, and so is one of a
+format that a newer agent wrote; a damaged identity stops the agent. Format 1 (line 1: the sha256 alone, line 2: a list without Secrets and
+ConfigMaps) is read, not written.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import logging
 import os
@@ -23,13 +28,18 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
 import orjson
 
-from lattice.api import errors, meta, scheme
+from lattice.api import configmap, errors, meta, scheme
 from lattice.machinery.filelock import FileLock
+from nodeagent.sealing import NodeKey, SealError
 
 logger = logging.getLogger(__name__)
+
+FORMAT: Final = 2
+"""Of ``desired.json``. Every later agent reads all earlier formats: the files of each are in ``tests/data/checkpoint``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +56,7 @@ class DataDirectory:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._lock = FileLock(root / "lock")
+        self._key = NodeKey(root / "node.key")
         self._mark: ClusterMark | None = None
         self._saved = b""
         self._ended: set[str] = set()
@@ -113,34 +124,61 @@ class DataDirectory:
         self._ended.add(pod_uid)
 
     def save_desired(self, *groups: Iterable[meta.Object]) -> None:
-        """Write the last desired set without the Pods that have ended, if it differs from what was written."""
+        """Write the last desired set without the Pods that have ended, if it differs from what was written.
+
+        Raises:
+            OSError: the disk is full, or broken; what was there before is still there.
+        """
         kept = [obj for group in groups for obj in group if obj.uid not in self._ended]
-        body = orjson.dumps([obj.to_dict() for obj in kept])
-        if body != self._saved:
-            _write(self._root / "desired.json", hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
-            self._saved = body
-            # The set on disk has none of them any more. The uids stay in memory: a Pod whose end the server has not yet taken
-            # note of is still in the next set that is saved.
-            (self._root / "ended").unlink(missing_ok=True)
+        secrets = orjson.dumps([obj.to_dict() for obj in kept if isinstance(obj, configmap.Secret)])
+        objects = orjson.dumps([obj.to_dict() for obj in kept if not isinstance(obj, configmap.Secret)])
+        digest = hashlib.sha256(objects + b"\0" + secrets).digest()  # a seal differs each time: compare what is sealed
+        if digest == self._saved:
+            return
+        sealed = base64.b64encode(self._key.seal(secrets))
+        body = b'{"objects":' + objects + b',"sealed":"' + sealed + b'"}'
+        header = orjson.dumps({"format": FORMAT, "sha256": hashlib.sha256(body).hexdigest()})
+        _write(self._root / "desired.json", header + b"\n" + body)
+        self._saved = digest
+        # The set on disk has none of them any more. The uids stay in memory: a Pod whose end the server has not yet taken
+        # note of is still in the next set that is saved.
+        (self._root / "ended").unlink(missing_ok=True)
 
     def load_desired(self) -> list[meta.Object]:
-        """Return the last desired set without the Pods that have ended; empty if there is none, or it is damaged."""
+        """Return the last desired set without the Pods that have ended; empty if there is none, or it is damaged.
+
+        Without its Secrets, if they cannot be opened: then what needs them waits for the server.
+        """
         try:
             self._ended = set((self._root / "ended").read_text(errors="replace").split())
         except OSError:
             self._ended = set()
         try:
-            checksum, _, body = (self._root / "desired.json").read_bytes().partition(b"\n")
-            if hashlib.sha256(body).hexdigest().encode() == checksum:
-                found = [scheme.parse_object(document) for document in orjson.loads(body)]
-                return [obj for obj in found if obj.uid not in self._ended]
-            logger.warning("the checksum of the last desired set is wrong, waiting for the server")
-            return []
+            documents = self._documents((self._root / "desired.json").read_bytes())
+            found = [scheme.parse_object(document) for document in documents]
         except FileNotFoundError:
             return []
-        except (OSError, ValueError) as error:
-            logger.warning("cannot read the last desired set, waiting for the server", extra={"error": str(error)[:200]})
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            logger.warning("cannot use the last desired set, waiting for the server", extra={"error": str(error)[:200]})
             return []
+        return [obj for obj in found if obj.uid not in self._ended]
+
+    def _documents(self, content: bytes) -> list[dict[str, Any]]:
+        head, _, body = content.partition(b"\n")
+        header = orjson.loads(head) if head.startswith(b"{") else {"format": 1, "sha256": head.decode()}
+        if header["format"] > FORMAT:
+            raise ValueError(f"it has format {header['format']}, written by a newer agent; this one reads up to {FORMAT}")
+        if hashlib.sha256(body).hexdigest() != header["sha256"]:
+            raise ValueError("its checksum is wrong")
+        if header["format"] == 1:
+            return list(orjson.loads(body))
+        data = orjson.loads(body)
+        try:
+            secrets = orjson.loads(self._key.open(base64.b64decode(data["sealed"])))
+        except SealError as error:
+            logger.warning("cannot open the Secrets of the last desired set, waiting for the server", extra={"error": str(error)[:200]})
+            secrets = []
+        return [*data["objects"], *secrets]
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -151,3 +189,8 @@ def _write(path: Path, content: bytes) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)  # the new name, too, survives a power cut
+    finally:
+        os.close(directory)

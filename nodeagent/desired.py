@@ -6,13 +6,13 @@ Owned by the agent's main task; the workers read :class:`Desired`. The rules tha
   than the highest it has seen. Else nothing of it is taken over, and :attr:`Desired.frozen` says why: what runs goes on running.
 * Absence means nothing: a Pod that a snapshot does not have is marked unknown and goes on; so does one whose object is deleted. Only a
   deletion timestamp or a Tombstone ends a Pod.
-* The last set is on disk (see ``checkpoint.py``), without Secrets, and counts while the server is away.
+* The last set is on disk (see ``checkpoint.py``), Secrets sealed, and counts while the server is away.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import aclosing
 from typing import Final
 from urllib.parse import quote
@@ -58,6 +58,16 @@ class Desired:
     def references(self) -> spec.References:
         """Return the objects that Pods refer to."""
         return spec.References(secrets=self.secrets, config_maps=self.config_maps, claims=self.claims, volumes=self.volumes)
+
+    def kept(self) -> tuple[Iterable[meta.Object], ...]:
+        """Return what an offline start needs, and so goes to the disk. Not Tombstones: they ask for an end, and the server repeats them."""
+        return (
+            self.pods.values(),
+            self.config_maps.values(),
+            self.secrets.values(),
+            self.claims.values(),
+            self.volumes.values(),
+        )
 
     def put(self, obj: meta.Object) -> str | None:
         """Take an object in; return the uid of the Pod that it concerns, ``None`` for all."""

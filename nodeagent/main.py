@@ -195,7 +195,7 @@ class _Agent:
     def _save(self) -> None:
         if self._desired.unsaved and not self._desired.frozen:
             try:
-                self._data.save_desired(self._desired.pods.values(), self._desired.claims.values(), self._desired.volumes.values())
+                self._data.save_desired(*self._desired.kept())
             except OSError as error:  # a full disk must not end the agent: what runs needs it, and the next second tries again
                 if not self._save_failed:
                     logger.warning("cannot write the last desired set, trying again every second", extra={"error": str(error)[:200]})

@@ -209,7 +209,7 @@ async def test_data_of_policy_delete_goes_with_the_workload_and_other_data_stays
 
 async def test_without_a_server_a_restarted_agent_starts_what_it_knows(cluster: LocalCluster) -> None:
     preset = {"metadata": {"name": "cache", "namespace": "default"}, "spec": {"preset": {"name": "redis", "version": "7"}}}
-    await cluster.client.create(workload.Workload.model_validate(preset))  # it needs its Secret, which is not on the agent's disk
+    await cluster.client.create(workload.Workload.model_validate(preset))  # it needs its Secret
     await cluster.client.create(sleeper("known"))
     uids = set()
     for name in ("cache", "known"):
