@@ -165,7 +165,7 @@ class DataDirectory:
 
     def _documents(self, content: bytes) -> list[dict[str, Any]]:
         head, _, body = content.partition(b"\n")
-        header = orjson.loads(head) if head.startswith(b"{") else {"format": 1, "sha256": head.decode()}
+        header: dict[str, Any] = orjson.loads(head) if head.startswith(b"{") else {"format": 1, "sha256": head.decode()}
         if header["format"] > FORMAT:
             raise ValueError(f"it has format {header['format']}, written by a newer agent; this one reads up to {FORMAT}")
         if hashlib.sha256(body).hexdigest() != header["sha256"]:
