@@ -6,16 +6,15 @@ It starts without the server (from the last desired set) and without the engine 
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import logging
+import os
 import random
 import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from pathlib import Path
 
 from lattice.api import errors, names
 from lattice.client import kubeconfig
@@ -28,12 +27,12 @@ from nodeagent.config import AgentConfig
 from nodeagent.desired import Desired, DesiredWatch, refusal
 from nodeagent.images.shell import Puller
 from nodeagent.node import NodeKeeper
-from nodeagent.ports import plan as ports_plan
 from nodeagent.ports.shell import Ports, range_of_this_machine
 from nodeagent.probes.shell import Prober
 from nodeagent.reporter import StatusReporter
 from nodeagent.runtime import base
 from nodeagent.runtime.docker import DockerRuntime
+from nodeagent.settings import flags, reading
 from nodeagent.supervisor import Supervisor
 from nodeagent.volumes.files import RunDirectory
 from nodeagent.workloads import spec
@@ -42,7 +41,6 @@ from nodeagent.workloads.tools import Tools
 
 logger = logging.getLogger(__name__)
 
-_STARTS = 4
 _RETRY = BackoffPolicy(base_s=0.2, cap_s=5.0)
 """For server and engine: both come back at once or soon, and each retry is one request from one node."""
 
@@ -108,7 +106,7 @@ class _Agent:
                 host_ip=config.host_ip,
                 run_dir=str(config.run_directory(node_uid)),
             ),
-            starts=asyncio.Semaphore(_STARTS),
+            starts=asyncio.Semaphore(config.max_parallel_starts),
             mark_ended=data.mark_ended,
             volume_claims={},
         )
@@ -218,34 +216,26 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 def parse_arguments(arguments: Sequence[str]) -> AgentConfig:
-    """Return the settings of a command line."""
-    parser = argparse.ArgumentParser(prog="python -m nodeagent", description="The agent of one provider host.")
-    parser.add_argument("--kubeconfig", type=Path, help="how to reach the API server")
-    parser.add_argument("--name", required=True, help="name of the Node")
-    parser.add_argument("--docker-host", help="unix:///path or tcp://host:port")
-    parser.add_argument("--data-dir", type=Path, required=True, help="identity and last desired state")
-    parser.add_argument("--cpu", help="offered, such as 2 or 1500m")
-    parser.add_argument("--memory", help="offered, such as 4Gi")
-    parser.add_argument("--disk", help="offered, such as 50Gi")
-    parser.add_argument("--max-pods", type=int, default=110)
-    parser.add_argument("--port-range", type=ports_plan.parse_range, help="automatic host ports, such as 30000-32767")
-    parser.add_argument("--run-dir", type=Path, help="files of Secret and ConfigMap volumes")
-    return AgentConfig(**vars(parser.parse_args(arguments)))
+    """Return the settings of a command line, the environment and the settings file.
+
+    Raises:
+        errors.UsageError: one of them is wrong.
+    """
+    return reading.read(flags.parse(arguments), os.environ).config
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run an agent until SIGTERM or SIGINT; return the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    config = parse_arguments(sys.argv[1:] if arguments is None else arguments)
 
-    async def run() -> None:
+    async def run(config: AgentConfig) -> None:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         await run_agent(config, stop=stop)
 
     try:
-        asyncio.run(run())
+        asyncio.run(run(parse_arguments(sys.argv[1:] if arguments is None else arguments)))
     except errors.UsageError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1

@@ -6,7 +6,6 @@ import asyncio
 import functools
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -14,30 +13,32 @@ import click
 from lattice.api import errors
 from lattice.cli import logs
 from lattice.cli.options import run_daemon
-from lattice.cli.server import default_node_name
+from nodeagent.settings import reading
+from nodeagent.settings.table import SETTINGS, Setting
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_OFFER_OPTIONS = (
-    click.option("--cpu", help="Offered cores, such as 2 or 1500m; default all."),
-    click.option("--memory", help="Offered memory, such as 4Gi; default all."),
-    click.option("--disk", help="Offered disk, such as 50Gi; default what is free."),
-    click.option("--max-pods", type=click.IntRange(min=0), default=110, show_default=True, help="Most Pods at once."),
-    click.option("--port-range", metavar="FIRST-LAST", help="Automatic host ports, such as 30000-32767."),
-)
+_OFFERED = ("cpu", "memory", "disk", "max_pods", "port_range")
+"""Settings of the agent that are also options of ``lattice up``; the others are given to it by environment or file."""
+
+
+def _option(row: Setting) -> Callable[[F], F]:
+    text = row.help.split(". ")[0].rstrip(".") + "."
+    if row.kind.switch:
+        return click.option(f"{row.flag}/--no-{row.flag[2:]}", row.name, default=None, help=text)
+    return click.option(row.flag, row.name, metavar=row.kind.shown, multiple=row.kind.several, help=text)
 
 
 def offer_options(function: F) -> F:
-    """Add the options of what a node offers; the function gets them as ``offer``, a dict for :func:`offer_flags` or the agent."""
-    names = ("cpu", "memory", "disk", "max_pods", "port_range")
+    """Add the options of what a node offers; the function gets them as ``offer``, a dict for :func:`offer_flags`."""
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        return function(*args, offer={name: kwargs.pop(name) for name in names}, **kwargs)
+        return function(*args, offer={name: kwargs.pop(name) for name in _OFFERED}, **kwargs)
 
     decorated: Any = wrapper
-    for option in reversed(_OFFER_OPTIONS):
-        decorated = option(decorated)
+    for row in reversed([row for row in SETTINGS if row.name in _OFFERED]):
+        decorated = _option(row)(decorated)
     return decorated  # type: ignore[no-any-return]
 
 
@@ -46,50 +47,36 @@ def offer_flags(offer: dict[str, Any]) -> Sequence[str]:
     return [f"--{name.replace('_', '-')}={value}" for name, value in offer.items() if value is not None]
 
 
+def settings_options(function: F) -> F:
+    """Add an option for every setting of the agent; the function gets them as ``flags``."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        flags = {name: kwargs.pop(name) for name in ("config", *(row.name for row in SETTINGS))}
+        return function(*args, flags=flags, **kwargs)
+
+    decorated: Any = wrapper
+    for row in reversed(SETTINGS):
+        decorated = _option(row)(decorated)
+    file = click.option("--config", type=click.Path(dir_okay=False), help="Settings file; default node.yaml in the data directory.")
+    return file(decorated)  # type: ignore[no-any-return]
+
+
 @click.command("node")
-@click.option(
-    "--kubeconfig", type=click.Path(path_type=Path, dir_okay=False), help="The node's kubeconfig; default $KUBECONFIG, then ~/.kube/config."
-)
-@click.option("--name", help="Name of the Node; default this machine's name.")
-@click.option("--docker-host", help="Docker engine; default $DOCKER_HOST, then unix:///var/run/docker.sock.")
-@click.option(
-    "--data-dir", type=click.Path(path_type=Path, file_okay=False), required=True, help="The node's identity and last desired state."
-)
-@offer_options
+@settings_options
 @click.option("-v", "--verbose", is_flag=True, help="Log more.")
 @click.option("--stop-on-eof", is_flag=True, hidden=True)
-def command(
-    kubeconfig: Path | None,
-    name: str | None,
-    docker_host: str | None,
-    data_dir: Path,
-    offer: dict[str, Any],
-    verbose: bool,
-    stop_on_eof: bool,
-) -> None:
+def command(flags: dict[str, Any], verbose: bool, stop_on_eof: bool) -> None:
     """Run the agent of this machine.
 
-    It makes Docker agree with what the control plane has bound to this node. Stopping it touches no container.
+    It makes Docker agree with what the control plane has bound to this node. Stopping it touches no container. Each setting can also be
+    given as LATTICE_NODE_... in the environment or in a file; docs/reference/node-settings.md has them all.
     """
+    config = reading.read(flags, os.environ).config
     try:
-        from nodeagent.config import AgentConfig
         from nodeagent.main import run_agent
-        from nodeagent.ports.plan import parse_range
     except ImportError as error:
         raise errors.UsageError(f"the agent is not installed ({error}); install it with: pip install 'lattice-fleet[node]'") from error
-    port_range = offer.pop("port_range")
-    try:
-        ports = parse_range(port_range) if port_range else None
-    except ValueError as error:
-        raise errors.UsageError(f"--port-range {port_range!r} is not FIRST-LAST, such as 30000-32767: {error}") from error
-    config = AgentConfig(
-        kubeconfig=kubeconfig,
-        name=name or default_node_name(),
-        docker_host=docker_host or os.environ.get("DOCKER_HOST"),
-        data_dir=data_dir.resolve(),
-        port_range=ports,
-        **offer,
-    )
     logs.configure(verbose=verbose)
 
     async def serve(stop: asyncio.Event) -> None:
