@@ -1,8 +1,4 @@
-"""Docker's JSON to and from the values of ``runtime/base.py``. Pure; called by ``docker.py`` alone.
-
-The defaults that make a container safe are here, in :func:`host_config`: no new privileges, all capabilities dropped but eight, a hard CPU
-quota, memory without swap, a pids limit, an init process, rotated logs, no restart by Docker (the agent restarts, and counts).
-"""
+"""Docker's JSON as the values of ``runtime/base.py``. Pure; called by the parts of ``docker.py`` alone."""
 
 from __future__ import annotations
 
@@ -16,11 +12,6 @@ import orjson
 
 from nodeagent.runtime import base
 
-CAPABILITIES: Final = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID")
-"""What official images need to own their data directory and step down from root. Docker's default has six more (raw sockets, mknod,
-chroot, audit, file and process capabilities); none of the images that we test needs them."""
-LOG_CONFIG: Final = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}}
-"""Smaller files lose lines of a burst while a reader follows (measured: 200k x 2 loses half of 30,000 lines, 10m x 3 none)."""
 OUTPUT_LIMIT_BYTES: Final = 64 * 1024
 _ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
 _FRACTION = re.compile(r"\.(\d{1,6})\d*")
@@ -33,68 +24,6 @@ _STATES: Final = {
     "removing": base.ContainerState.DEAD,
     "dead": base.ContainerState.DEAD,
 }
-
-
-def create_body(config: base.ContainerConfig) -> dict[str, Any]:
-    """Return the body of ``POST /containers/create``."""
-    body: dict[str, Any] = {
-        "Image": config.image,
-        "Labels": dict(config.labels),
-        "Env": [f"{name}={value}" for name, value in config.env],
-        "Tty": config.tty,
-        "OpenStdin": config.stdin,
-        "ExposedPorts": {_port_key(port): {} for port in config.ports},
-        "Healthcheck": {"Test": ["NONE"]},  # the agent probes; two opinions on health would differ
-        "HostConfig": host_config(config),
-    }
-    if config.entrypoint is not None:
-        body["Entrypoint"] = list(config.entrypoint)
-    if config.command is not None:
-        body["Cmd"] = list(config.command)
-    optional = {"WorkingDir": config.working_dir, "Hostname": config.hostname, "User": config.user}
-    return {**body, **{key: value for key, value in optional.items() if value}}
-
-
-def host_config(config: base.ContainerConfig) -> dict[str, Any]:
-    """Return the part of the body that sets limits and rights."""
-    result: dict[str, Any] = {
-        "CapDrop": ["ALL"],
-        "CapAdd": sorted({*CAPABILITIES, *config.cap_add}),
-        "SecurityOpt": ["no-new-privileges"],
-        "PidsLimit": config.pids_limit,
-        "Init": True,
-        "RestartPolicy": {"Name": "no"},
-        "LogConfig": LOG_CONFIG,
-        "ReadonlyRootfs": config.read_only_root,
-        "Mounts": [_mount(mount) for mount in config.mounts],
-        "PortBindings": _port_bindings(config.ports),
-    }
-    if config.cpu_millis:
-        result["NanoCpus"] = config.cpu_millis * 1_000_000
-    if config.memory_bytes:
-        result["Memory"] = config.memory_bytes
-        result["MemorySwap"] = config.memory_bytes
-    return result
-
-
-def _mount(mount: base.Mount) -> dict[str, Any]:
-    result: dict[str, Any] = {"Type": mount.kind, "Target": mount.target, "ReadOnly": mount.read_only}
-    if mount.kind != "tmpfs":
-        result["Source"] = mount.source
-    elif mount.size_bytes is not None:
-        result["TmpfsOptions"] = {"SizeBytes": mount.size_bytes}
-    return result
-
-
-def _port_key(port: base.PortBinding) -> str:
-    return f"{port.container_port}/{port.protocol.lower()}"
-
-
-def _port_bindings(ports: tuple[base.PortBinding, ...]) -> dict[str, list[dict[str, str]]]:
-    result: dict[str, list[dict[str, str]]] = {}
-    for port in ports:
-        result.setdefault(_port_key(port), []).append({"HostIp": port.host_ip, "HostPort": str(port.host_port)})
-    return result
 
 
 def container(data: Mapping[str, Any]) -> base.Container:
@@ -161,6 +90,21 @@ def image(data: Mapping[str, Any]) -> base.Image:
     """Return the value of one entry of ``GET /images/json``."""
     names = [name for name in (*(data.get("RepoTags") or ()), *(data.get("RepoDigests") or ())) if "<none>" not in name]
     return base.Image(id=data["Id"], names=tuple(names), size_bytes=int(data.get("Size", 0)))
+
+
+def image_details(data: Mapping[str, Any]) -> base.ImageDetails:
+    """Return the value of an answer of ``GET /images/<name>/json``."""
+    config = data.get("Config") or {}
+    return base.ImageDetails(
+        id=data["Id"],
+        digests=tuple(name for name in data.get("RepoDigests") or () if "<none>" not in name),
+        size_bytes=int(data.get("Size", 0)),
+        user=config.get("User") or "",
+        entrypoint=tuple(config.get("Entrypoint") or ()),
+        command=tuple(config.get("Cmd") or ()),
+        working_dir=config.get("WorkingDir") or "",
+        stop_signal=config.get("StopSignal") or "",
+    )
 
 
 def event(data: Mapping[str, Any]) -> base.RuntimeEvent:

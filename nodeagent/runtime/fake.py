@@ -67,6 +67,8 @@ class FakeRuntime:
         """Images that a pull finds."""
         self.pull_failures: dict[str, LatticeError] = {}
         """Raised by a pull of this image."""
+        self.image_details: dict[str, base.ImageDetails] = {}
+        """What images say of themselves; what is not named says nothing."""
         self.programs: dict[tuple[str, ...], Program] = {}
         """By entrypoint and command together; what is not named runs until it is stopped."""
         self.exec_results: dict[tuple[str, ...], base.ExecResult] = {}
@@ -237,6 +239,18 @@ class FakeRuntime:
             raise base.ImageNotFoundError(f"cannot pull image {image}: manifest unknown")
         self._images.add(image)
 
+    async def inspect_image(self, image: str) -> base.ImageDetails | None:
+        """See ``Runtime``."""
+        await self._enter()
+        return self.image_details.get(image, base.ImageDetails(id=f"sha256:{image}")) if image in self._images else None
+
+    async def import_image(self, image: str, tar: bytes, *, entrypoint: Sequence[str]) -> None:
+        """See ``Runtime``."""
+        await self._enter()
+        self.changes.append(f"import-image {image}")
+        self._images.add(image)
+        self.image_details[image] = base.ImageDetails(id=f"sha256:{image}", size_bytes=len(tar), entrypoint=tuple(entrypoint))
+
     async def has_image(self, image: str) -> bool:
         """See ``Runtime``."""
         await self._enter()
@@ -247,12 +261,19 @@ class FakeRuntime:
         await self._enter()
         return [base.Image(id=f"sha256:{image}", names=(image,), size_bytes=1_000_000) for image in sorted(self._images)]
 
-    async def ensure_volume(self, name: str, *, labels: Mapping[str, str]) -> None:
+    async def ensure_volume(self, name: str, *, labels: Mapping[str, str], options: Mapping[str, str] | None = None) -> bool:
         """See ``Runtime``."""
         await self._enter()
-        if name not in self._volumes:
-            self.changes.append(f"create-volume {name}")
-            self._volumes[name] = dict(labels)
+        if name in self._volumes:
+            return False
+        self.changes.append(f"create-volume {name}")
+        self._volumes[name] = dict(labels)
+        return True
+
+    async def volume_path(self, name: str) -> str | None:
+        """See ``Runtime``."""
+        await self._enter()
+        return f"/nowhere/volumes/{name}/_data" if name in self._volumes else None
 
     async def volumes(self, labels: Mapping[str, str]) -> Sequence[str]:
         """See ``Runtime``."""

@@ -138,7 +138,7 @@ async def test_limits_rights_and_addresses_are_really_on_the_container(cluster: 
     found = await wait_phase(cluster.client, "strict")
     (container,) = await containers_of(cluster)
     settings = (await cluster.engine.inspect(container["Id"]))["HostConfig"]
-    assert settings["NanoCpus"] == 250_000_000
+    assert (settings["CpuQuota"], settings["CpuPeriod"]) == (25_000, 100_000)
     assert settings["Memory"] == settings["MemorySwap"] == 32 * 2**20
     assert settings["PidsLimit"] == 4096
     assert settings["CapDrop"] == ["ALL"]

@@ -12,7 +12,7 @@ from lattice.api import configmap, meta, pod
 from nodeagent.images import plan as images
 from nodeagent.ports import plan as ports
 from nodeagent.probes import plan as probes
-from nodeagent.runtime import base, docker_errors, docker_values
+from nodeagent.runtime import base, docker_create, docker_errors, docker_values
 from nodeagent.volumes import files
 from nodeagent.workloads import spec, status
 
@@ -181,10 +181,11 @@ def test_docker_s_answers_have_a_meaning(code: int, text: str, pulling: bool, ex
 
 
 def test_a_container_gets_the_safe_defaults() -> None:
-    host = docker_values.host_config(base.ContainerConfig(name="a", image="i", labels={}, memory_bytes=100, cpu_millis=250))
+    host = docker_create.host_config(base.ContainerConfig(name="a", image="i", labels={}, memory_bytes=100, cpu_millis=250))
     assert host["CapDrop"] == ["ALL"]
     assert host["SecurityOpt"] == ["no-new-privileges"]
-    assert (host["Memory"], host["MemorySwap"], host["NanoCpus"]) == (100, 100, 250_000_000)
+    assert (host["Memory"], host["MemorySwap"]) == (100, 100)
+    assert (host["CpuQuota"], host["CpuPeriod"]) == (25_000, 100_000)
     assert host["RestartPolicy"] == {"Name": "no"}
     assert host["PidsLimit"] > 0
 
