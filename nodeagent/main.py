@@ -26,6 +26,7 @@ from nodeagent.checkpoint import ClusterMark, DataDirectory
 from nodeagent.config import AgentConfig
 from nodeagent.desired import Desired, DesiredWatch, refusal
 from nodeagent.images.shell import Puller
+from nodeagent.line import ControlLine
 from nodeagent.node import NodeKeeper
 from nodeagent.ports.shell import Ports, range_of_this_machine
 from nodeagent.probes.shell import Prober
@@ -43,6 +44,8 @@ logger = logging.getLogger(__name__)
 
 _RETRY = BackoffPolicy(base_s=0.2, cap_s=5.0)
 """For server and engine: both come back at once or soon, and each retry is one request from one node."""
+_LINE_RETRY = BackoffPolicy(base_s=0.2, cap_s=15.0)
+"""For the control line: whoever waits for a log sees it go on soon after the server is back."""
 
 
 async def run_agent(config: AgentConfig, *, stop: asyncio.Event, runtime: base.Runtime | None = None, clock: Clock | None = None) -> None:
@@ -122,6 +125,7 @@ class _Agent:
             refusal=self._refusal,
         )
         self._watch = DesiredWatch(client, config.name, self._desired, data, clock, Backoff(_RETRY, rng), self._changed)
+        self.line = ControlLine(client.transport, config.name, clock, Backoff(_LINE_RETRY, rng), self._refusal)
         self._backoff = Backoff(_RETRY, rng)
         self._save_failed = False
 
@@ -169,6 +173,7 @@ class _Agent:
             group.create_task(self._keeper.keep_status())
             group.create_task(self._keeper.beat())
             group.create_task(self._watch.run())
+            group.create_task(self.line.run())
 
     async def _every_second(self) -> None:
         while True:

@@ -21,6 +21,8 @@ NODE_RULES: Final[Mapping[tuple[str, str, str], tuple[frozenset[str], str]]] = {
     ("", "nodes", ""): (frozenset({"get", "create", "update", "patch"}), _OWN),
     ("", "nodes", "status"): (frozenset({"get", "update", "patch"}), _OWN),
     ("", "nodes", "desired"): (frozenset({"get"}), _OWN),
+    ("", "nodes", "line"): (frozenset({"get"}), _OWN),
+    ("", "nodes", "streams"): (frozenset({"get"}), _OWN),
     _LEASES: (frozenset({"get", "create", "update", "patch"}), _OWN),
     ("", "pods", ""): (frozenset({"delete"}), _ANY),
     ("", "pods", "status"): (frozenset({"update", "patch"}), _ANY),

@@ -7,14 +7,15 @@ from typing import Final
 
 import orjson
 
-from controller.apiserver import protobuf, selection, views
+from controller.apiserver import nodesockets, protobuf, selection, views
 from controller.apiserver.compiled import codec_of
 from controller.apiserver.deletion import Deleter, parse_delete_options
 from controller.apiserver.desired import DesiredView
 from controller.apiserver.negotiation import PROTOBUF, finish, negotiate
+from controller.apiserver.nodesockets import NodeSockets
 from controller.apiserver.reading import Page, Reader, list_response, parse_position
 from controller.apiserver.registry import Registry
-from controller.apiserver.request import JSON, ApiRequest, ApiResponse, ApiStream, RequestInfo, User, path_not_found
+from controller.apiserver.request import JSON, Answer, ApiRequest, ApiResponse, ApiStream, RequestInfo, User, path_not_found
 from controller.apiserver.resources import Resource
 from controller.apiserver.views import View
 from controller.apiserver.watching import WatchStarter
@@ -30,7 +31,14 @@ class ObjectHandlers:
     """Answers requests about objects."""
 
     def __init__(
-        self, registry: Registry, writes: WriteHandlers, deleter: Deleter, reader: Reader, watches: WatchStarter, desired: DesiredView
+        self,
+        registry: Registry,
+        writes: WriteHandlers,
+        deleter: Deleter,
+        reader: Reader,
+        watches: WatchStarter,
+        desired: DesiredView,
+        sockets: NodeSockets,
     ) -> None:
         self._registry = registry
         self._writes = writes
@@ -38,9 +46,12 @@ class ObjectHandlers:
         self._reader = reader
         self._watches = watches
         self._desired = desired
+        self._sockets = sockets
 
-    async def handle(self, request: ApiRequest, info: RequestInfo, resource: Resource, user: User) -> ApiResponse | ApiStream:
+    async def handle(self, request: ApiRequest, info: RequestInfo, resource: Resource, user: User) -> Answer:
         """Answer one request about ``resource``, in the form that it accepts."""
+        if resource.native == "Node" and info.subresource in {nodesockets.LINE, nodesockets.STREAMS} and info.verb == "get":
+            return await self._sockets.answer(request, info.name, info.subresource)
         watched = info.verb == "watch"
         listed = info.verb in {"list", "deletecollection"}
         form = negotiate(request, stream=watched, listed=listed, protobuf=not resource.custom)

@@ -20,7 +20,7 @@ from multidict import CIMultiDict
 
 from controller.apiserver import compression, websocket
 from controller.apiserver.limits import Connections, Limits, Work, fitted
-from controller.apiserver.request import ANONYMOUS, ApiRequest, ApiResponse, ApiStream, error_response
+from controller.apiserver.request import ANONYMOUS, Answer, ApiRequest, ApiResponse, ApiStream, ApiUpgrade, error_response, is_upgrade
 from controller.apiserver.server import ApiServer
 from lattice.api import errors
 from lattice.machinery.tasks import TaskOwner
@@ -154,13 +154,13 @@ class HttpServer:
         await self._tasks.stop()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        stream: ApiStream
+        stream: ApiStream | ApiUpgrade
         # Of a header that comes twice the first counts, as in Go: a proxy in front must not judge by another than we do.
         headers = {name.lower(): value for name, value in reversed(list(request.headers.items()))}
         try:
             self.work.begin()
             try:
-                if websocket.is_upgrade(headers):
+                if is_upgrade(headers):
                     headers = websocket.with_token(headers)
                 answer = await self._answer(request, headers)
                 if isinstance(answer, ApiResponse):
@@ -177,18 +177,21 @@ class HttpServer:
                 response.force_close()
             return response
         try:
+            if isinstance(stream, ApiUpgrade):
+                return await websocket.upgrade(request, stream)
             if request.method == "HEAD":  # the same headers, and nothing that could pass for the next answer on this connection
                 return web.Response(status=stream.status, headers=self._headers(stream))
-            if websocket.is_upgrade(headers):
+            if is_upgrade(headers):
                 return await websocket.serve(request, stream, headers)
             return await self._stream(request, stream)
         finally:
             stream.close()
 
-    async def _answer(self, request: web.BaseRequest, headers: dict[str, str]) -> ApiResponse | ApiStream:
+    async def _answer(self, request: web.BaseRequest, headers: dict[str, str]) -> Answer:
         if "impersonate-group" in headers:  # the one header that comes several times
             headers["impersonate-group"] = ",".join(request.headers.getall("Impersonate-Group"))
-        asked = ApiRequest(request.method, request.rel_url.raw_path, dict(request.query), headers)
+        url = request.rel_url
+        asked = ApiRequest(request.method, url.raw_path, dict(request.query), headers, raw_query=url.raw_query_string)
         taken = 0
         try:
             if "#" in request.raw_path:
@@ -297,7 +300,7 @@ class HttpServer:
                 async for lines in batches:
                     data = b"".join(lines)
                     waits = len(data) > _SLICE_BYTES or (transport is not None and transport.get_write_buffer_size() > 0)
-                    async with asyncio.timeout(_STALL_S) if waits else _AT_ONCE:
+                    async with asyncio.timeout(answer.stall_s) if waits else _AT_ONCE:
                         await response.write(data)
                 await response.write_eof()
             except ConnectionError:

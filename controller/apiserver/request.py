@@ -7,14 +7,15 @@ knows no table of resources, so that authorization can judge a request for somet
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from urllib.parse import unquote
 
 import orjson
 
 from lattice.api import errors
+from lattice.client.sockets import STREAM_MESSAGE_BYTES, Socket
 
 JSON: Final = "application/json"
 TEXT: Final = "text/plain; charset=utf-8"
@@ -47,6 +48,8 @@ class ApiRequest:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # has the credentials
     body: bytes = field(default=b"", repr=False)  # may be a Secret
     user: User | None = None
+    raw_query: str = ""
+    """The query as it came, for parameters that stand there several times (``command`` of exec)."""
     info: RequestInfo | None = None
     """What it is about, once the server has found that its user may ask for it."""
 
@@ -125,6 +128,40 @@ class ApiStream:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     close: Callable[[], None] = lambda: None
+    stall_s: float = 60.0
+    """How long the reader may take for what there is for it."""
+
+
+@dataclass(slots=True)
+class ApiUpgrade:
+    """An answer that makes the connection a message socket: everything has been checked, the other end is there.
+
+    The transport agrees to the upgrade, calls ``serve`` with the socket, and closes the socket when that returns. It calls ``close`` at
+    the end in every case, also where ``serve`` never began.
+    """
+
+    serve: Callable[[Socket], Coroutine[Any, Any, None]]
+    protocol: str = ""
+    """Sub-protocol that is agreed on; empty for none."""
+    max_message_bytes: int = STREAM_MESSAGE_BYTES
+    heartbeat_s: float | None = None
+    """Ask for signs of life so often. Only where ``serve`` always reads; ``None``: the kernel watches."""
+    close: Callable[[], None] = lambda: None
+    status: int = 101
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+Answer: TypeAlias = ApiResponse | ApiStream | ApiUpgrade
+
+
+def is_upgrade(headers: Mapping[str, str]) -> bool:
+    """Return whether a request (header names in lower case) asks for a WebSocket."""
+    return headers.get("upgrade", "").strip().lower() == "websocket" and "upgrade" in headers.get("connection", "").lower()
+
+
+def offered_protocols(headers: Mapping[str, str]) -> list[str]:
+    """Return the WebSocket sub-protocols that a client offers, its favourite first."""
+    return [protocol.strip() for protocol in headers.get("sec-websocket-protocol", "").split(",") if protocol.strip()]
 
 
 def json_response(value: Any, status: int = 200) -> ApiResponse:

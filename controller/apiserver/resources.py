@@ -181,7 +181,11 @@ _EXTRAS: Final[dict[str, dict[str, Any]]] = {
     },
     "Node": {
         "short_names": ("no",),
-        "subresources": _subresources(Subresource("desired", ("get",), "lattice.dev", "v1", "NodeDesired")),
+        "subresources": _subresources(
+            Subresource("desired", ("get",), "lattice.dev", "v1", "NodeDesired"),
+            Subresource("line", ("get",), "lattice.dev", "v1", "NodeLine"),
+            Subresource("streams", ("get",), "lattice.dev", "v1", "NodeStream"),
+        ),
         "selectable": {"spec.unschedulable": ("spec", "unschedulable")},
     },
     "Pod": {

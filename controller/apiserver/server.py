@@ -19,14 +19,15 @@ from controller.apiserver.desired import DesiredView
 from controller.apiserver.feed import Feed
 from controller.apiserver.handlers import ObjectHandlers
 from controller.apiserver.negotiation import PROTOBUF, finish, for_document
+from controller.apiserver.nodesockets import NodeSockets
 from controller.apiserver.openapi.service import OpenApi
 from controller.apiserver.reading import Reader
 from controller.apiserver.registry import Registry
 from controller.apiserver.request import (
     ANONYMOUS,
+    Answer,
     ApiRequest,
     ApiResponse,
-    ApiStream,
     RequestInfo,
     User,
     error_response,
@@ -36,6 +37,8 @@ from controller.apiserver.request import (
 from controller.apiserver.resources import StoreName, build_table
 from controller.apiserver.watching import WatchStarter
 from controller.apiserver.writehandlers import WriteHandlers
+from controller.relay.desk import StreamDesk
+from controller.relay.lines import NodeLines
 from controller.store import base
 from lattice.api import errors, names
 from lattice.machinery.clock import Clock
@@ -81,8 +84,10 @@ class ApiServer:
         )
         self.registry = Registry(self.table, self.feeds, clock=clock, rng=self.rng, admission=chain)
         self.desired = DesiredView(self.registry)
+        self.lines = NodeLines(clock)
+        self.desk = StreamDesk(self.lines)
         self._authenticator = TokenAuthenticator(users)
-        self._tasks = TaskOwner("apiserver")
+        self.tasks = TaskOwner("apiserver")
         self._naming = naming.Naming(self.registry)
         main = self.feeds["main"]
         main.definitions = definitions.Definitions(self.table, main, on_unjudged=self._judge_later)
@@ -93,6 +98,7 @@ class ApiServer:
             Reader(self.registry),
             WatchStarter(self.registry, self.rng),
             self.desired,
+            NodeSockets(self.registry, self.lines, self.desk),
         )
         self._discovery = discovery.Discovery(self.table)
         self._openapi = OpenApi(self.table, clock)
@@ -112,13 +118,15 @@ class ApiServer:
         """End all watches. The stores stay open: they belong to the caller."""
         self._stopping = True
         self.desired.stop()
-        await self._tasks.stop()
+        await self.desk.stop()
+        await self.lines.stop()
+        await self.tasks.stop()
         for feed in self.feeds.values():
             await feed.stop()
 
     def _judge_later(self, name: str) -> None:
         """Judge the names of a definition that is stored without a verdict: its creator was cut off, or is about to do it itself."""
-        self._tasks.spawn(self._naming.establish_quietly(name), name=f"establish {name}")
+        self.tasks.spawn(self._naming.establish_quietly(name), name=f"establish {name}")
 
     @property
     def ready(self) -> bool:
@@ -129,7 +137,7 @@ class ApiServer:
         """Return the headers of every answer that say which cluster speaks."""
         return {names.HEADER_CLUSTER_ID: self.cluster.id, names.HEADER_EPOCH: str(self.cluster.epoch)}
 
-    async def handle(self, request: ApiRequest) -> ApiResponse | ApiStream:
+    async def handle(self, request: ApiRequest) -> Answer:
         """Answer a request. Never raises but for cancellation."""
         answer = await self._answer(request)
         answer.headers.update(self.identity_headers())
@@ -149,7 +157,7 @@ class ApiServer:
             request.info = info
         return request.info
 
-    async def _answer(self, request: ApiRequest) -> ApiResponse | ApiStream:
+    async def _answer(self, request: ApiRequest) -> Answer:
         try:
             return await self._route(request)
         except errors.ApiError as error:
@@ -172,7 +180,7 @@ class ApiServer:
             response.body, response.content_type = encoded, PROTOBUF
         return finish(response, form)
 
-    async def _route(self, request: ApiRequest) -> ApiResponse | ApiStream:
+    async def _route(self, request: ApiRequest) -> Answer:
         info = self.identify(request)
         if info.resource:
             resource = self.table.find(info.group, info.version, info.resource)

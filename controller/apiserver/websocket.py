@@ -1,7 +1,8 @@
-"""Watches over WebSocket (RFC 6455): for browsers, which can neither read an endless answer nor send an Authorization header.
+"""WebSockets (RFC 6455): the streams to nodes, and watches for browsers, which can neither read an endless answer nor send a token.
 
-The second half of the HTTP shell, used by ``http.py`` alone. A GET of a watch that asks to be upgraded gets every event as one text
-message, the JSON line that an ordinary watch would get. What the client sends is read and ignored; when it goes away the watch ends.
+The second half of the HTTP shell, used by ``http.py`` alone. An :class:`~controller.apiserver.request.ApiUpgrade` gets its socket. A GET
+of a watch that asks to be upgraded gets every event as one text message, the JSON line that an ordinary watch would get; what the client
+sends is read and ignored; when it goes away the watch ends.
 
 A browser gives its token as a sub-protocol, ``base64url.bearer.authorization.k8s.io.<token in base64url>``, beside at least one other,
 which is the one that is agreed on.
@@ -19,8 +20,9 @@ from typing import Final
 
 from aiohttp import WSCloseCode, web
 
-from controller.apiserver.request import ApiStream
+from controller.apiserver.request import ApiStream, ApiUpgrade, offered_protocols
 from lattice.api import errors
+from lattice.client import sockets
 
 logger = logging.getLogger(__name__)
 
@@ -36,18 +38,13 @@ class _PeerGoneError(Exception):
     """The client has closed the connection, or it broke."""
 
 
-def is_upgrade(headers: Mapping[str, str]) -> bool:
-    """Return whether a request (header names in lower case) asks for a WebSocket."""
-    return headers.get("upgrade", "").strip().lower() == "websocket" and "upgrade" in headers.get("connection", "").lower()
-
-
 def with_token(headers: dict[str, str]) -> dict[str, str]:
     """Return the headers with the token of a sub-protocol as the Authorization that it stands for, and without that sub-protocol.
 
     Raises:
         errors.UnauthorizedError: such a sub-protocol is there and does not carry a token, or is the only one.
     """
-    offered = _split(headers)
+    offered = offered_protocols(headers)
     tokens = [protocol for protocol in offered if protocol.startswith(_BEARER)]
     if not tokens:
         return headers
@@ -62,8 +59,26 @@ def with_token(headers: dict[str, str]) -> dict[str, str]:
     return {**headers, "authorization": f"Bearer {token}", _PROTOCOLS: ", ".join(others)}
 
 
-def _split(headers: Mapping[str, str]) -> list[str]:
-    return [protocol.strip() for protocol in headers.get(_PROTOCOLS, "").split(",") if protocol.strip()]
+async def upgrade(request: web.BaseRequest, answer: ApiUpgrade) -> web.WebSocketResponse:
+    """Make the connection a socket and serve it to its end."""
+    connection = web.WebSocketResponse(
+        protocols=[answer.protocol] if answer.protocol else (),
+        heartbeat=answer.heartbeat_s,
+        max_msg_size=answer.max_message_bytes,
+        compress=False,
+        timeout=sockets.CLOSE_S,
+    )
+    connection.headers.update(answer.headers)
+    sockets.keep_alive(request.transport)
+    await connection.prepare(request)
+    socket = sockets.WebSocket(connection)
+    try:
+        await answer.serve(socket)
+    except errors.UnavailableError as error:
+        logger.debug("a socket broke", extra={"path": request.path[:256], "error": str(error)[:200]})
+    finally:
+        await socket.close()
+    return connection
 
 
 async def serve(request: web.BaseRequest, stream: ApiStream, headers: Mapping[str, str]) -> web.WebSocketResponse:
@@ -74,7 +89,7 @@ async def serve(request: web.BaseRequest, stream: ApiStream, headers: Mapping[st
         stream: the watch. The caller closes it.
         headers: of the request, as ``with_token`` returned them.
     """
-    protocols = [protocol for protocol in _split(headers) if not protocol.startswith(_BEARER)]
+    protocols = [protocol for protocol in offered_protocols(headers) if not protocol.startswith(_BEARER)]
     socket = web.WebSocketResponse(protocols=protocols[:1], heartbeat=_HEARTBEAT_S, max_msg_size=_MAX_MESSAGE_BYTES, compress=False)
     socket.headers.update(stream.headers)
     transport = request.transport

@@ -7,9 +7,11 @@ CLI and the node agent run the same code against both, with the same validation 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
+
+from lattice.client.sockets import STREAM_MESSAGE_BYTES, Socket
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,28 @@ class Transport(Protocol):
         Raises:
             errors.ApiError: the answer is not a 2xx.
             errors.UnavailableError: no answer, or the stream broke off.
+        """
+        ...
+
+    async def connect(
+        self,
+        request: Request,
+        *,
+        protocols: Sequence[str] = (),
+        max_message_bytes: int = STREAM_MESSAGE_BYTES,
+        heartbeat_s: float | None = None,
+    ) -> Socket:
+        """Ask for an upgrade to a WebSocket and return it. Its headers are those of ``headers``.
+
+        Args:
+            request: a GET; ``timeout_s`` is for the handshake.
+            protocols: sub-protocols, the best first; the server must agree on one.
+            max_message_bytes: a larger message from the server breaks the connection.
+            heartbeat_s: ask the server for a sign of life so often. Only where somebody always reads; ``None``: the kernel watches.
+
+        Raises:
+            errors.ApiError: the server refused.
+            errors.UnavailableError: no answer, or none of the protocols.
         """
         ...
 

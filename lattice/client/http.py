@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
@@ -28,7 +28,7 @@ import aiohttp
 from yarl import URL
 
 from lattice.api import errors
-from lattice.client import base, reasons, tls
+from lattice.client import base, reasons, sockets, tls
 from lattice.client.client import parse_error
 from lattice.version import VERSION
 
@@ -40,6 +40,7 @@ MAX_LINE_BYTES = 8 * 1024 * 1024
 """One watch event holds one object: at most 1.5 MB as stored, some more as JSON in an envelope."""
 MAX_ANSWER_BYTES = 512 * 1024 * 1024
 """A list of every object of the largest fleet that we plan for, with room."""
+MAX_REFUSAL_BYTES = 64 * 1024
 MAX_CONNECTIONS = 100
 """Open at once to the server; a further request waits. Each watch holds one."""
 
@@ -131,6 +132,59 @@ class HttpTransport:
                 async for chunk in answer.content.iter_any():
                     yield chunk
 
+    async def connect(
+        self,
+        request: base.Request,
+        *,
+        protocols: Sequence[str] = (),
+        max_message_bytes: int = sockets.STREAM_MESSAGE_BYTES,
+        heartbeat_s: float | None = None,
+    ) -> sockets.Socket:
+        """See :class:`~lattice.client.base.Transport`."""
+        refused: list[base.Response] = []
+
+        async def look(_session: object, _context: object, end: aiohttp.TraceRequestEndParams) -> None:
+            """Read why an upgrade is refused: the library's own error does not say it."""
+            self._last_headers = {name.lower(): value for name, value in end.response.headers.items()}
+            if end.response.status != 101:
+                body = await end.response.content.read(MAX_REFUSAL_BYTES)
+                refused.append(base.Response(end.response.status, self._last_headers, body))
+
+        trace = aiohttp.TraceConfig()
+        trace.on_request_end.append(look)
+        url, headers = self._address(request)
+        owner = self._open_session()
+        with reasons.translated(request, self.server):
+            async with asyncio.timeout(request.timeout_s):
+                # A session of its own, on the shared connector, for the trace; it is detached so that it may end before its socket.
+                session = aiohttp.ClientSession(
+                    connector=owner.connector, connector_owner=False, timeout=owner.timeout, headers=owner.headers,
+                    cookie_jar=aiohttp.DummyCookieJar(), trace_configs=[trace],
+                )  # fmt: skip
+                try:
+                    connection = await session.ws_connect(
+                        url,
+                        protocols=protocols,
+                        headers=headers,
+                        ssl=self._ssl,
+                        server_hostname=self._tls_server_name,
+                        max_msg_size=max_message_bytes,
+                        heartbeat=heartbeat_s,
+                        compress=0,
+                        timeout=aiohttp.ClientWSTimeout(ws_close=sockets.CLOSE_S),
+                    )
+                except aiohttp.WSServerHandshakeError as error:
+                    if refused:
+                        raise parse_error(refused[0]) from error
+                    raise
+                finally:
+                    session.detach()
+        if protocols and connection.protocol is None:
+            await connection.close()
+            raise errors.UnavailableError(f"{self.server}{request.path}: the server speaks none of {', '.join(protocols)}")
+        sockets.keep_alive(connection._conn.transport if connection._conn is not None else None)
+        return sockets.WebSocket(connection)
+
     async def headers(self) -> Mapping[str, str]:
         """See :class:`~lattice.client.base.Transport`."""
         return self._last_headers
@@ -144,15 +198,10 @@ class HttpTransport:
 
     @asynccontextmanager
     async def _answer(self, request: base.Request) -> AsyncIterator[aiohttp.ClientResponse]:
-        url = f"{self.server}{request.path}"
-        if request.query:
-            url = f"{url}?{urlencode(request.query)}"
-        headers = dict(request.headers)
-        if token := self._current_token():
-            headers["authorization"] = f"Bearer {token}"
+        url, headers = self._address(request)
         async with self._open_session().request(
             request.method,
-            URL(url, encoded=True),
+            url,
             data=request.body or None,
             headers=headers,
             allow_redirects=False,
@@ -161,6 +210,16 @@ class HttpTransport:
         ) as answer:
             self._last_headers = {name.lower(): value for name, value in answer.headers.items()}
             yield answer
+
+    def _address(self, request: base.Request) -> tuple[URL, dict[str, str]]:
+        """Return where a request goes, and its headers with the credentials."""
+        url = f"{self.server}{request.path}"
+        if request.query:
+            url = f"{url}?{urlencode(request.query)}"
+        headers = dict(request.headers)
+        if token := self._current_token():
+            headers["authorization"] = f"Bearer {token}"
+        return URL(url, encoded=True), headers
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._closed:
