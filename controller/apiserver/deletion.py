@@ -18,7 +18,7 @@ import orjson
 from controller.apiserver import bodies, definitions, metadata, shaping
 from controller.apiserver.compiled import codec_of
 from controller.apiserver.registry import Object, Registry, State
-from controller.apiserver.request import ApiRequest, User
+from controller.apiserver.request import ApiRequest, User, flag
 from controller.apiserver.resources import Resource
 from controller.store import base
 from lattice.api import errors, names, node, tombstone
@@ -52,7 +52,15 @@ def parse_delete_options(request: ApiRequest, user: User) -> DeleteOptions:
     data: Any = {}
     if request.body.strip():
         data = bodies.parse(request.body, request.headers.get("content-type", ""), what="", strict=False).value or {}
-    query = request.query
+    return read_delete_options(data, request.query, user)
+
+
+def read_delete_options(data: Mapping[str, Any], query: Mapping[str, str], user: User) -> DeleteOptions:
+    """Read DeleteOptions that are parsed already, and from the query what they do not say.
+
+    Raises:
+        errors.BadRequestError, errors.InvalidError: an option has a value that does not exist.
+    """
     grace: Any = data.get("gracePeriodSeconds", query.get("gracePeriodSeconds"))
     if isinstance(grace, str):
         digits = grace.removeprefix("-")
@@ -60,7 +68,7 @@ def parse_delete_options(request: ApiRequest, user: User) -> DeleteOptions:
             raise errors.BadRequestError(f"gracePeriodSeconds: {shaping.shown(grace)} is not a number")
         grace = int(grace)
     policy = data.get("propagationPolicy", query.get("propagationPolicy")) or ""
-    orphan = data.get("orphanDependents", request.flag("orphanDependents") if "orphanDependents" in query else None)
+    orphan = data.get("orphanDependents", flag(query, "orphanDependents") if "orphanDependents" in query else None)
     dry_run = data.get("dryRun") or ([query["dryRun"]] if query.get("dryRun") else [])
     preconditions = data.get("preconditions") or {}
     causes: list[Cause] = []

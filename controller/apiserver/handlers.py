@@ -11,6 +11,7 @@ from controller.apiserver import nodesockets, protobuf, selection, views
 from controller.apiserver.compiled import codec_of
 from controller.apiserver.deletion import Deleter, parse_delete_options
 from controller.apiserver.desired import DesiredView
+from controller.apiserver.eviction import Evictor
 from controller.apiserver.negotiation import PROTOBUF, finish, negotiate
 from controller.apiserver.nodesockets import NodeSockets
 from controller.apiserver.reading import Page, Reader, list_response, parse_position
@@ -43,6 +44,7 @@ class ObjectHandlers:
         self._registry = registry
         self._writes = writes
         self._deleter = deleter
+        self._evictor = Evictor(registry, deleter)
         self._reader = reader
         self._watches = watches
         self._desired = desired
@@ -143,6 +145,8 @@ class ObjectHandlers:
                 return await self._desired.answer(info.name, watch=request.flag("watch"), query=request.query)
             case "binding":
                 return await self._writes.bind(request, info, resource, user)
+            case "eviction":
+                return await self._evictor.evict(request, info, resource, user)
             case "scale" if info.verb == "get":
                 return await self._writes.scale(info, resource)
             case "scale":

@@ -191,7 +191,9 @@ _EXTRAS: Final[dict[str, dict[str, Any]]] = {
     "Pod": {
         "short_names": ("po",),
         "categories": ("all",),
-        "subresources": _subresources(Subresource("binding", ("create",), "", "v1", "Binding")),
+        "subresources": _subresources(
+            Subresource("binding", ("create",), "", "v1", "Binding"), Subresource("eviction", ("create",), "policy", "v1", "Eviction")
+        ),
         "selectable": _POD_FIELDS,
     },
     "Secret": {"selectable": {"type": ("type",)}},

@@ -33,6 +33,19 @@ ANNOTATION_RECLAIM_POLICY: Final = "lattice.dev/reclaim-policy"
 TAINT_NOT_READY: Final = "node.kubernetes.io/not-ready"
 TAINT_UNREACHABLE: Final = "node.kubernetes.io/unreachable"
 TAINT_UNSCHEDULABLE: Final = "node.kubernetes.io/unschedulable"
+TAINT_DISK_PRESSURE: Final = "node.kubernetes.io/disk-pressure"
+TAINT_MEMORY_PRESSURE: Final = "node.kubernetes.io/memory-pressure"
+TAINT_PID_PRESSURE: Final = "node.kubernetes.io/pid-pressure"
+TAINT_PAUSED: Final = "lattice.dev/paused"
+"""The machine's owner has paused it."""
+TAINT_NETWORK_ISOLATION: Final = "lattice.dev/network-isolation"
+"""The agent cannot keep Pods out of the provider's own network."""
+
+# Conditions of Nodes besides Kubernetes' own
+CONDITION_PAUSED: Final = "Paused"
+"""True: the machine's owner lets nothing new start here. Written by the agent."""
+CONDITION_NETWORK_ISOLATED: Final = "NetworkIsolated"
+"""False: Pods here may reach the provider's own network. Written by the agent."""
 
 # Finalizers
 FINALIZER_NODE_VOLUME: Final = "lattice.dev/node-volume"

@@ -163,6 +163,20 @@ class Client:
         path = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(pod_name, safe='')}/binding"
         await self.send("POST", path, body=orjson.dumps(body))
 
+    async def evict(self, pod_name: str, namespace: str, *, uid: str | None = None, grace_period_s: int | None = None) -> None:
+        """Ask a Pod to leave its node.
+
+        Raises:
+            errors.ConflictError: it is another Pod (uid).
+            errors.TooManyRequestsError: it may not leave now.
+        """
+        options: dict[str, Any] = {"preconditions": {"uid": uid}} if uid else {}
+        if grace_period_s is not None:
+            options["gracePeriodSeconds"] = grace_period_s
+        head = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod_name, "namespace": namespace}}
+        path = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(pod_name, safe='')}/eviction"
+        await self.send("POST", path, body=orjson.dumps({**head, "deleteOptions": options}))
+
     def watch_raw(
         self,
         kind: type[meta.Object],

@@ -14,7 +14,7 @@ from controller.apiserver import patching
 from controller.apiserver.openapi import components
 from controller.apiserver.openapi.components import Components
 from controller.apiserver.resources import Resource, Subresource
-from lattice.api import pod, schema
+from lattice.api import eviction, pod, schema
 
 Operation = dict[str, Any]
 Paths = dict[str, dict[str, Any]]
@@ -43,7 +43,7 @@ _LIST: Final = (
     "watch",
 )
 _STATUS_TEXTS: Final = {200: "OK", 201: "Created", 202: "Accepted"}
-_DESCRIBED: Final = {("", "v1", "Binding"): pod.Binding}
+_DESCRIBED: Final = {("", "v1", "Binding"): pod.Binding, ("policy", "v1", "Eviction"): eviction.Eviction}
 """Bodies of subresources that have a type."""
 
 

@@ -58,6 +58,36 @@ def test_return_takes_our_taints_away_and_leaves_the_others() -> None:
     assert make_plan(Observed(node=silent, silent_s=1, now=NOW)).taints == (OTHER,)
 
 
+@pytest.mark.parametrize(
+    ("condition", "taint"),
+    [
+        (("DiskPressure", "True"), "node.kubernetes.io/disk-pressure"),
+        (("MemoryPressure", "True"), "node.kubernetes.io/memory-pressure"),
+        (("PIDPressure", "True"), "node.kubernetes.io/pid-pressure"),
+        (("Paused", "True"), "lattice.dev/paused"),
+        (("NetworkIsolated", "False"), "lattice.dev/network-isolation"),
+        (("DiskPressure", "False"), None),
+        (("NetworkIsolated", "True"), None),
+    ],
+)
+def test_a_condition_becomes_a_taint_and_goes_with_it(condition: tuple[str, str], taint: str | None) -> None:
+    ready = make_node("True", OTHER)
+    listed = (*ready.status.conditions, node.NodeCondition.model_validate({"type": condition[0], "status": condition[1]}))
+    said = meta.changed(ready, status=meta.changed(ready.status, conditions=listed))
+    plan = make_plan(Observed(node=said, silent_s=0, now=NOW))
+    assert keys(plan) == (["dedicated", taint] if taint else None)
+    over = apply(ready, Plan(taints=plan.taints))
+    assert make_plan(Observed(node=over, silent_s=0, now=NOW)).taints == ((OTHER,) if taint else None)
+
+
+def test_a_cordoned_node_has_kubernetes_taint_until_it_is_uncordoned() -> None:
+    ready = make_node("True", OTHER)
+    cordoned = meta.changed(ready, spec=meta.changed(ready.spec, unschedulable=True))
+    plan = make_plan(Observed(node=cordoned, silent_s=0, now=NOW))
+    assert keys(plan) == ["dedicated", names.TAINT_UNSCHEDULABLE]
+    assert make_plan(Observed(node=apply(ready, plan), silent_s=0, now=NOW)).taints == (OTHER,)
+
+
 @given(st.sampled_from(["True", "False", "Unknown", None]), st.floats(0, 60), st.booleans())
 def test_second_pass_writes_nothing(ready: str | None, silent_s: float, tainted: bool) -> None:
     start = make_node(ready, *((OTHER,) if tainted else ()))
