@@ -34,6 +34,7 @@ import orjson
 
 from lattice.api import configmap, errors, meta, scheme
 from lattice.machinery.filelock import FileLock
+from nodeagent.journal import Journal
 from nodeagent.sealing import NodeKey, SealError
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,8 @@ class DataDirectory:
         self._root = root
         self._lock = FileLock(root / "lock")
         self._key = NodeKey(root / "node.key")
+        self.journal = Journal(root / "journal")
+        """Results that are not handed in; open while the directory is."""
         self._mark: ClusterMark | None = None
         self._saved = b""
         self._ended: set[str] = set()
@@ -78,8 +81,11 @@ class DataDirectory:
         except OSError as error:
             raise errors.UsageError(f"cannot use the data directory {self._root}: {error.strerror}") from error
 
+        self.journal.open()
+
     def close(self) -> None:
         """Give the lock back."""
+        self.journal.close()
         self._lock.release()
 
     def node_uid(self) -> str:

@@ -59,6 +59,10 @@ class Desired:
         """Return the objects that Pods refer to."""
         return spec.References(secrets=self.secrets, config_maps=self.config_maps, claims=self.claims, volumes=self.volumes)
 
+    def shown(self) -> dict[str, pod.Pod]:
+        """Return the Pods that the server has, as far as is known."""
+        return {uid: found for uid, found in self.pods.items() if uid not in self.unknown}
+
     def kept(self) -> tuple[Iterable[meta.Object], ...]:
         """Return what an offline start needs, and so goes to the disk. Not Tombstones: they ask for an end, and the server repeats them."""
         return (

@@ -90,7 +90,7 @@ class _Agent:
         files.prepare()
         self._pulls = TaskOwner("pulls")
         self._prober = Prober(runtime, clock)
-        self._reporter = StatusReporter(client, clock, Backoff(_RETRY, rng), self._unheard)
+        self._reporter = StatusReporter(client, clock, Backoff(_RETRY, rng), self._unheard, data.journal, lambda: self._desired.pods)
         self._tools = Tools(
             runtime=runtime,
             client=client,

@@ -18,6 +18,7 @@ from controller.apiserver.resources import Resource, ResourceTable, StoreName
 from lattice.api import errors, names, namespace, pod, storage
 
 Object = dict[str, Any]
+_MAX_RECORD_DIGITS: Final = 18
 _PROTECTED: Final = frozenset(names.BOOTSTRAP_NAMESPACES)
 _RESTRICTED_LABEL: Final = "node-restriction.kubernetes.io/"
 
@@ -89,6 +90,31 @@ class OwnDefinitions:
         name = definition["metadata"].get("name", "")
         message = f"the definitions of the group {names.GROUP} come with Lattice and cannot be added, changed or deleted"
         raise errors.ForbiddenError(f'{resource.qualified} "{name}" is forbidden: {message}', details=resource.details(name))
+
+
+class RecordOrder:
+    """The status of a Pod does not go back: a request that was overtaken by a later one of the same agent is refused.
+
+    The agent numbers every status that it sends (``lattice.dev/status-record``). The same number is the same status, sent again.
+    """
+
+    async def admit(self, _verb: str, resource: Resource, subresource: str, _user: User, new: Object | None, old: Object | None) -> None:
+        """See :class:`Link`."""
+        if resource.native != "Pod" or subresource != "status" or new is None or old is None:
+            return
+        sent, held = _record(new), _record(old)
+        if sent is not None and held is not None and sent < held:
+            name = new["metadata"]["name"]
+            field = f"metadata.annotations[{names.ANNOTATION_STATUS_RECORD}]"
+            cause = {"reason": names.REASON_OLDER_RECORD, "message": f"the Pod has the status of record {held}", "field": field}
+            message = f"the status of record {sent} is older than that of record {held}, which the Pod has"
+            prefix = f'Operation cannot be fulfilled on {resource.qualified} "{name}": '
+            raise errors.ConflictError(prefix + message, details=resource.details(name, causes=[cause]))
+
+
+def _record(obj: Object) -> int | None:
+    text = (obj["metadata"].get("annotations") or {}).get(names.ANNOTATION_STATUS_RECORD, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_RECORD_DIGITS else None
 
 
 class NodeRestriction:

@@ -80,6 +80,7 @@ class ApiServer:
         chain = admission.Chain(
             admission.NamespaceLifecycle(self.table, self.feeds),
             admission.NodeRestriction(self.table, self.feeds),
+            admission.RecordOrder(),
             admission.OwnDefinitions(),
         )
         self.registry = Registry(self.table, self.feeds, clock=clock, rng=self.rng, admission=chain)

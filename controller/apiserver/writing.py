@@ -25,6 +25,8 @@ from lattice.api.times import TimeFields
 _FIELD_VALIDATION: Final = ("Ignore", "Warn", "Strict")
 _KEEPS_STATUS: Final = frozenset({"Node"})
 """Kinds whose creator may send a status with the object: an agent registers its Node in one request."""
+_WITH_STATUS: Final = (names.ANNOTATION_HOST_PORTS, names.ANNOTATION_STATUS_RECORD)
+"""Annotations of a Pod that may be written with its status."""
 MAX_WARNING_CHARACTERS: Final = 256
 MAX_MANAGER_CHARACTERS: Final = 128
 
@@ -238,11 +240,11 @@ class Writer:
         if (fields := new["metadata"].get("managedFields")) is not None:
             result["metadata"] = {**old["metadata"], "managedFields": fields}  # of an apply; ``own`` sees to those of other writes
         given = new["metadata"].get("annotations")
-        ports = given.get(names.ANNOTATION_HOST_PORTS) if isinstance(given, Mapping) else None  # not validated: the rest is not written
-        if self.resource.native == "Pod" and ports is not None:
-            # The one piece of metadata that goes with a Pod's status: the agent records published ports with what it observed.
-            annotations = {**(old["metadata"].get("annotations") or {}), names.ANNOTATION_HOST_PORTS: ports}
-            result["metadata"] = {**result["metadata"], "annotations": annotations}
+        if self.resource.native == "Pod" and isinstance(given, Mapping):  # not validated: the rest is not written
+            # The metadata that goes with a Pod's status: the published ports that the agent observed, and the number of its record.
+            told = {key: given[key] for key in _WITH_STATUS if given.get(key) is not None}
+            if told:
+                result["metadata"] = {**result["metadata"], "annotations": {**(old["metadata"].get("annotations") or {}), **told}}
         return result
 
     def _checks(self, obj: dict[str, Any], old: dict[str, Any] | None = None, subresource: str = "") -> list[Cause]:

@@ -28,6 +28,10 @@ ANNOTATION_HOST_PORTS: Final = "lattice.dev/host-ports"
 before a re-create, so that a port stays."""
 ANNOTATION_RECLAIM_POLICY: Final = "lattice.dev/reclaim-policy"
 """On claims: ``Delete`` makes the volume, and its data, go with the claim; default ``Retain``. Written by the owner of the claim."""
+ANNOTATION_STATUS_RECORD: Final = "lattice.dev/status-record"
+"""On Pods: number of the status in the agent's journal. Written by the agent with the status; the API server refuses a lower one."""
+REASON_OLDER_RECORD: Final = "OlderRecord"
+"""Reason of the cause in the 409 that refuses it."""
 
 # Taints
 TAINT_NOT_READY: Final = "node.kubernetes.io/not-ready"
