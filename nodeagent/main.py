@@ -29,6 +29,8 @@ from nodeagent.images.shell import Puller
 from nodeagent.line import ControlLine
 from nodeagent.node import NodeKeeper
 from nodeagent.ports.shell import Ports, range_of_this_machine
+from nodeagent.pressure import plan as pressure_plan
+from nodeagent.pressure.shell import PressureWatch
 from nodeagent.probes.shell import Prober
 from nodeagent.reporter import StatusReporter
 from nodeagent.runtime import base
@@ -120,10 +122,12 @@ class _Agent:
             client,
             runtime,
             clock,
+            facts=lambda: self._pressure.facts(),
             unavailable=lambda: self._supervisor.unavailable,
             frozen=lambda: self._desired.frozen,
             refusal=self._refusal,
         )
+        self._pressure = PressureWatch(_thresholds(config), self._keeper.disk_paths, clock)
         self._watch = DesiredWatch(client, config.name, self._desired, data, clock, Backoff(_RETRY, rng), self._changed)
         self.line = ControlLine(client.transport, config.name, clock, Backoff(_LINE_RETRY, rng), self._refusal)
         self._backoff = Backoff(_RETRY, rng)
@@ -140,6 +144,7 @@ class _Agent:
                         self._supervisor.follow_engine(),
                         self._supervisor.resync(),
                         self._reporter.run(),
+                        self._pressure.run(),
                         self._serve(),
                         self._every_second(),
                     )
@@ -211,6 +216,14 @@ class _Agent:
         if mark is not None and mark.cluster_id != self._tools.node.cluster_id:
             self._tools.node = replace(self._tools.node, cluster_id=mark.cluster_id)
         self._supervisor.poke(pod_uid)
+
+
+def _thresholds(config: AgentConfig) -> pressure_plan.Thresholds:
+    return pressure_plan.Thresholds(
+        disk=pressure_plan.parse_share(config.eviction_disk_available),
+        memory=pressure_plan.parse_share(config.eviction_memory_available),
+        pids=pressure_plan.parse_share(config.eviction_pids_available),
+    )
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

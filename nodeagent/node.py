@@ -8,17 +8,17 @@ does not answer; heartbeats go on, because the agent itself is alive.
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from lattice.api import errors, lease, meta, names, node, quantity
+from lattice.api import conditions, errors, lease, meta, names, node
 from lattice.client.client import Client
 from lattice.machinery.clock import Clock
-from lattice.version import VERSION
+from nodeagent import machine
 from nodeagent.config import AgentConfig
+from nodeagent.facts import Fact
+from nodeagent.nodestatus import Machine, make_status, ready_fact
 from nodeagent.runtime import base
 
 logger = logging.getLogger(__name__)
@@ -28,8 +28,6 @@ STATUS_S: Final = 2.0
 """How often the status is looked at; it is written only when it differs."""
 LEASE_S: Final = 15
 _IMAGES_S: Final = 60.0
-_MAX_IMAGES: Final = 50
-_MIB: Final = 1024**2
 
 
 def provider_id(node_uid: str) -> str:
@@ -37,75 +35,8 @@ def provider_id(node_uid: str) -> str:
     return f"lattice://{node_uid}"
 
 
-def make_status(
-    config: AgentConfig, node_uid: str, info: base.EngineInfo | None, images: Sequence[base.Image], unavailable: str,
-    before: node.NodeStatus,
-    now: datetime,
-) -> node.NodeStatus:  # fmt: skip
-    """Return the whole status. Pure but for the disk's size. Without ``info`` (the engine is away), what was known stays."""
-    condition = _ready(unavailable, before, now)
-    if info is None:
-        return meta.changed(before, conditions=(condition,))
-    capacity = {"cpu": str(info.cpus), "memory": str(info.memory_bytes), "pods": str(config.max_pods), **_disk(config, info)}
-    reserve = max(256 * _MIB, info.memory_bytes // 10)
-    allocatable = {
-        "cpu": config.cpu or capacity["cpu"],
-        "memory": config.memory or quantity.format_bytes((info.memory_bytes - reserve) // _MIB * _MIB),
-        "pods": str(config.max_pods),
-    }
-    disk = config.disk or before.allocatable.get("ephemeral-storage") or capacity.get("ephemeral-storage")
-    if disk:
-        allocatable["ephemeral-storage"] = disk
-    largest = sorted((image for image in images if image.names), key=lambda image: (-image.size_bytes, image.names))[:_MAX_IMAGES]
-    return node.NodeStatus(
-        capacity={
-            **capacity,
-            **({"ephemeral-storage": before.capacity["ephemeral-storage"]} if before.capacity.get("ephemeral-storage") else {}),
-        },
-        allocatable=allocatable,
-        conditions=(condition,),
-        addresses=(
-            node.NodeAddress(type="InternalIP", address=config.host_ip),
-            node.NodeAddress(type="Hostname", address=config.name),
-        ),
-        node_info=node.NodeSystemInfo(
-            machine_id=node_uid,
-            system_uuid=node_uid,
-            kernel_version=info.kernel_version,
-            os_image=info.os_image,
-            container_runtime_version=f"docker://{info.version}",
-            kubelet_version=f"v{VERSION}-lattice",
-            operating_system="linux",
-            architecture=info.architecture,
-        ),
-        images=tuple(node.ContainerImage(names=image.names, size_bytes=image.size_bytes) for image in largest),
-    )
-
-
-def _disk(config: AgentConfig, info: base.EngineInfo) -> dict[str, str]:
-    for path in (Path(info.data_root), config.data_dir):
-        try:
-            return {"ephemeral-storage": quantity.format_bytes(shutil.disk_usage(path).free * 9 // 10 // _MIB * _MIB)}
-        except OSError:
-            continue
-    return {}
-
-
-def _ready(unavailable: str, before: node.NodeStatus, now: datetime) -> node.NodeCondition:
-    status: meta.ConditionStatus = "False" if unavailable else "True"
-    old = next((condition for condition in before.conditions if condition.type == "Ready"), None)
-    since = old.last_transition_time if old is not None and old.status == status else None
-    return node.NodeCondition(
-        type="Ready",
-        status=status,
-        reason="DockerUnavailable" if unavailable else "AgentReady",
-        message="Docker does not answer; start it, the agent goes on by itself" if unavailable else "the agent and Docker are running",
-        last_transition_time=since or now.replace(microsecond=0),
-    )
-
-
 class NodeKeeper:
-    """Keeps the Node object and its Lease."""
+    """Keeps the Node object and its Lease. ``facts``: all conditions of the Node but Ready, as they are now."""
 
     def __init__(
         self,
@@ -115,6 +46,7 @@ class NodeKeeper:
         runtime: base.Runtime,
         clock: Clock,
         *,
+        facts: Callable[[], Sequence[Fact]],
         unavailable: Callable[[], str],
         frozen: Callable[[], str],
         refusal: Callable[[Mapping[str, str]], str],
@@ -124,13 +56,20 @@ class NodeKeeper:
         self._client = client
         self._runtime = runtime
         self._clock = clock
+        self._facts = facts
         self._unavailable = unavailable
         self._frozen = frozen
         self._refusal = refusal
         self._written: node.NodeStatus | None = None
         self._info: base.EngineInfo | None = None
+        self._data_root = ""
+        self._machine = Machine()
         self._images: Sequence[base.Image] = ()
         self._images_at_s = float("-inf")
+
+    def disk_paths(self) -> tuple[Path, ...]:
+        """Return directories on the disk that Pods fill, the best first: Docker's, where the agent may look at it."""
+        return (*((Path(self._data_root),) if self._data_root else ()), self._config.data_dir)
 
     async def register(self) -> None:
         """Make the Node, or find our own again.
@@ -139,7 +78,7 @@ class NodeKeeper:
             errors.UsageError: the name belongs to another machine.
             errors.LatticeError: the server did not answer as hoped: try again.
         """
-        labels = {names.LABEL_HOSTNAME: self._config.name, names.LABEL_OS: "linux"}
+        labels = {**self._config.labels, names.LABEL_HOSTNAME: self._config.name, names.LABEL_OS: "linux"}
         identity = provider_id(self._uid)
         try:
             found = await self._client.get(node.Node, self._config.name)
@@ -199,12 +138,15 @@ class NodeKeeper:
         elif self._info is None or self._clock.monotonic() - self._images_at_s >= _IMAGES_S:
             try:
                 self._info, self._images = await self._runtime.info(), await self._runtime.images()
+                self._data_root = self._info.data_root
+                self._machine = machine.describe(machine.disk_of(self.disk_paths()))
                 self._images_at_s = self._clock.monotonic()
             except errors.LatticeError as error:
                 unavailable = str(error)
         before = self._written or node.NodeStatus()
         info = None if unavailable else self._info
-        status = make_status(self._config, self._uid, info, self._images, unavailable, before, self._clock.now())
+        facts = [ready_fact(unavailable), *self._facts()]
+        status = make_status(self._config, self._uid, info, self._machine, self._images, facts, before, self._clock.now())
         # The control plane writes the condition to Unknown when we are silent.
         if status == self._written and not await self._overwritten():
             return
@@ -222,9 +164,9 @@ class NodeKeeper:
             return False
         self._looked_at_s = now_s
         found = await self._client.get(node.Node, self._config.name)
-        ours = self._written.conditions[0].status if self._written and self._written.conditions else None
-        theirs = next((condition.status for condition in found.status.conditions if condition.type == "Ready"), None)
-        return ours != theirs
+        ours = conditions.get_condition(self._written.conditions if self._written else (), "Ready")
+        theirs = conditions.get_condition(found.status.conditions, "Ready")
+        return (ours and ours.status) != (theirs and theirs.status)
 
     _looked_at_s = float("-inf")
 

@@ -371,7 +371,7 @@ async def test_an_engine_that_is_down_makes_the_node_not_ready(world: World) -> 
     world.runtime.set_down(True)
     async with world.agent():
         found = await until_node(world, lambda found: bool(found.status.conditions), "the first status")
-        assert found.status.conditions[0].status == "False"
-        assert found.status.conditions[0].reason == "DockerUnavailable"
+        ready = next(condition for condition in found.status.conditions if condition.type == "Ready")
+        assert (ready.status, ready.reason) == ("False", "DockerUnavailable")
         world.runtime.set_down(False)
         await until_node(world, is_ready, "the node to be ready")
