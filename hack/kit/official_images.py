@@ -8,7 +8,13 @@ from collections.abc import Iterable
 from kit.console import HackError, say
 from kit.engine_api import EngineApi
 
-OFFICIAL = {"busybox": "busybox:latest", "postgres": "postgres:15", "redis": "redis:7", "nginx": "nginx:alpine"}
+OFFICIAL = {
+    "busybox": "busybox:latest",
+    "postgres": "postgres:15",
+    "redis": "redis:7",
+    "nginx": "nginx:alpine",
+    "nftables": "registry.k8s.io/build-image/distroless-iptables:v0.6.5",
+}
 """What the examples and tests need, by the names that `hack/images` takes."""
 
 PROBE_TIMEOUT_S = float(os.environ.get("LATTICE_REGISTRY_TIMEOUT_S", "20"))
@@ -36,5 +42,5 @@ def pull(api: EngineApi, names: Iterable[str]) -> bool:
 
 
 def _pull(api: EngineApi, image: str, timeout_s: float) -> None:
-    name, tag = image.split(":")
+    name, tag = image.rsplit(":", 1)
     api.call("POST", "/images/create", {"fromImage": name, "tag": tag}, timeout_s=timeout_s)

@@ -20,7 +20,7 @@ from kit.paths import REPOSITORY, STATE
 from kit.setup import Machine, ensure_machine
 from kit.venv import ensure_venv
 
-IMAGES = ("postgres",)
+IMAGES = ("postgres", "nftables")
 
 
 def main(arguments: list[str]) -> int:

@@ -69,7 +69,7 @@ def recipe_key(recipe: Recipe) -> str:
 
 def _ensure_image(api: EngineApi, recipe: Recipe, *, refresh: bool) -> None:
     key = recipe_key(recipe)
-    labels = api.labels(f"{recipe.name}:{_first_fixed_tag(recipe)}")
+    labels = api.labels(f"{_repository(recipe)}:{_first_fixed_tag(recipe)}")
     if not refresh and labels is not None and labels.get(RECIPE_LABEL, "").startswith(key):
         say(f"image {recipe.name}: there")
         return
@@ -84,6 +84,10 @@ def _ensure_image(api: EngineApi, recipe: Recipe, *, refresh: bool) -> None:
             api.call("POST", "/images/load", {"quiet": "1"}, body=file, timeout_s=LOAD_TIMEOUT_S)
     size_mb = path.stat().st_size / 1e6
     say(f"image {recipe.name}: {how}, {size_mb:.1f} MB, {time.monotonic() - started:.1f} s")
+
+
+def _repository(recipe: Recipe) -> str:
+    return recipe.repository or recipe.name
 
 
 def _first_fixed_tag(recipe: Recipe) -> str:
@@ -130,7 +134,7 @@ def _version(recipe: Recipe, packages: list[Package]) -> str:
 
 def _tags(recipe: Recipe, version: str) -> list[str]:
     major, minor = version.split(".")[:2]
-    return [f"{recipe.name}:{tag.format(major=major, minor=minor)}" for tag in recipe.tags]
+    return [f"{_repository(recipe)}:{tag.format(major=major, minor=minor)}" for tag in recipe.tags]
 
 
 def _filled_in(recipe: Recipe, version: str) -> dict[str, object]:

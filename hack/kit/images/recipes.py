@@ -26,7 +26,8 @@ class Recipe:
     """One image.
 
     Attributes:
-        name: Repository of the official image.
+        name: Short name, which `hack/images` takes.
+        repository: Of the official image; empty if it is `name`.
         tags: With `{major}` and `{minor}` of the version inside.
         version_of: The package whose upstream version is the image's version.
         must_be: What that version has to start with; empty if any is right.
@@ -41,6 +42,7 @@ class Recipe:
     """
 
     name: str
+    repository: str = ""
     tags: tuple[str, ...]
     version_of: str
     must_be: str = ""
@@ -188,10 +190,23 @@ NGINX = Recipe(
     },
 )
 
+NFTABLES = Recipe(
+    # What a node's agent sets its packet filter rules with: `network_helper_image` of its settings. The official one has nft, a shell and cat.
+    name="nftables",
+    repository="registry.k8s.io/build-image/distroless-iptables",
+    tags=("v0.6.5",),
+    version_of="nftables",
+    packages=("nftables", *SHELL_PACKAGES),
+    skip=_NEVER_OPENED,
+    pick=("usr/sbin/nft",),
+    config={"Env": [PATH]},
+)
+
 RECIPES: Mapping[str, Recipe] = {
     "busybox": BUSYBOX,
     "postgres": _postgres(15),
     "redis": _redis(7),
     "nginx": NGINX,
+    "nftables": NFTABLES,
 }
 """By the name that `hack/images` takes."""
