@@ -245,6 +245,18 @@ class ImageDetails:
     """``""``: SIGTERM."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """A bridge network of the engine, ours or not."""
+
+    name: str
+    subnets: tuple[str, ...]
+    """As ``10.210.0.0/26``, of either family."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    bridge: str = ""
+    """Name of its interface on the engine's machine, at most 15 characters; empty: the engine chooses it."""
+
+
 class RuntimeUnavailableError(LatticeError):
     """The engine does not answer. Ask again; conclude nothing about containers."""
 
@@ -266,7 +278,19 @@ class PortTakenError(LatticeError):
 
 
 class NameTakenError(LatticeError):
-    """A container of this name exists."""
+    """A container of this name exists, or a network."""
+
+
+class SubnetTakenError(LatticeError):
+    """Another network of the engine has addresses of this subnet."""
+
+
+class AddressTakenError(LatticeError):
+    """Another container has this address in the network."""
+
+
+class NetworkGoneError(LatticeError):
+    """The network that a container is to be in does not exist (any more)."""
 
 
 class ContainerGoneError(LatticeError):
@@ -305,7 +329,10 @@ class Runtime(Protocol):
         ...
 
     async def start(self, container_id: ContainerId) -> None:
-        """Start it. Raises ``PortTakenError``, ``InvalidContainerError``, ``ContainerGoneError``."""
+        """Start it.
+
+        Raises ``PortTakenError``, ``AddressTakenError``, ``NetworkGoneError``, ``InvalidContainerError``, ``ContainerGoneError``.
+        """
         ...
 
     async def stop(self, container_id: ContainerId, *, grace_s: int) -> None:
@@ -365,6 +392,18 @@ class Runtime(Protocol):
 
     async def remove_volume(self, name: str) -> None:
         """Remove a volume and its data. Gone already is a success. Raises ``RuntimeFailedError`` while a container uses it."""
+        ...
+
+    async def networks(self, labels: Mapping[str, str] | None = None) -> Sequence[Network]:
+        """Return the networks that have subnets, those with all these labels, by name."""
+        ...
+
+    async def create_network(self, network: Network) -> None:
+        """Make a bridge network. Raises ``NameTakenError``, ``SubnetTakenError``."""
+        ...
+
+    async def remove_network(self, name: str) -> None:
+        """Remove a network. Gone already is a success. Raises ``RuntimeFailedError`` while a running container is in it."""
         ...
 
     def events(self) -> AsyncGenerator[RuntimeEvent]:

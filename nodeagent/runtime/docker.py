@@ -9,10 +9,11 @@ from __future__ import annotations
 from nodeagent.runtime.docker_containers import DockerContainers
 from nodeagent.runtime.docker_engine import DockerEngine
 from nodeagent.runtime.docker_images import DockerImages
+from nodeagent.runtime.docker_networks import DockerNetworks
 from nodeagent.runtime.docker_volumes import DockerVolumes
 
 
-class DockerRuntime(DockerContainers, DockerImages, DockerVolumes):
+class DockerRuntime(DockerContainers, DockerImages, DockerNetworks, DockerVolumes):
     """Implements ``Runtime`` on a Docker engine.
 
     Args:

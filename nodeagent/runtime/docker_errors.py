@@ -16,6 +16,9 @@ UNREACHABLE: Final = 900
 """The client library's code for "no connection"."""
 
 _PORT = re.compile(r"(?:Bind for|listen \w+|host port(?: for)?)\s+\S*?:(\d+)", re.IGNORECASE)
+_ADDRESS_TAKEN: Final = re.compile(r"^(?!.*(?:bind|listen|port)).*address already in use", re.IGNORECASE | re.DOTALL)
+"""The network's own bookkeeping says so of an address; of a port, it is the operating system that refused to bind it."""
+_NETWORK_GONE: Final = re.compile(r"network \S+ not found|no such network", re.IGNORECASE)
 _PORT_TAKEN: Final = ("port is already allocated", "address already in use", "ports are not available")
 _NO_IMAGE: Final = (
     "no such image",
@@ -58,9 +61,17 @@ def classify(status: int, message: str, *, doing: str, pulling: bool = False) ->
     sentence = f"cannot {doing}: {message.strip()}"
     if status in (UNREACHABLE, 502, 503, 504):
         return base.RuntimeUnavailableError(sentence)
+    if _ADDRESS_TAKEN.search(message):
+        return base.AddressTakenError(sentence)
     if any(text in lower for text in _PORT_TAKEN):
         found = _PORT.search(message)
         return base.PortTakenError(sentence, host_port=int(found.group(1)) if found else None)
+    if _NETWORK_GONE.search(message):
+        return base.NetworkGoneError(sentence)
+    if "pool overlaps" in lower:
+        return base.SubnetTakenError(sentence)
+    if status == 409 and "network with name" in lower:
+        return base.NameTakenError(sentence)
     if status == 404 and "no such container" in lower:
         return base.ContainerGoneError(sentence)
     if status == 409 and "is already in use by container" in lower:

@@ -17,6 +17,7 @@ from lattice.api.errors import LatticeError
 from lattice.machinery.clock import Clock
 from lattice.machinery.tasks import TaskOwner
 from nodeagent.runtime import base
+from nodeagent.runtime.fake_networks import FakeNetworks
 
 _GIB: Final = 1024**3
 
@@ -53,6 +54,7 @@ class FakeRuntime:
         self._clock = clock
         self._boxes: dict[base.ContainerId, _Box] = {}
         self._volumes: dict[str, dict[str, str]] = {}
+        self._networks = FakeNetworks()
         self._images = set(images)
         self._count = 0
         self._subscribers: list[asyncio.Queue[base.RuntimeEvent | None]] = []
@@ -170,6 +172,8 @@ class FakeRuntime:
             box.seen = replace(box.seen, exit_code=127, error=program.start_error)
             raise base.InvalidContainerError(f"cannot start container {box.seen.name}: {program.start_error}")
         self._check_ports(box)
+        running = [other.seen for other in self._boxes.values() if other.seen.state is base.ContainerState.RUNNING]
+        ip = self._networks.address(box.config, (seen.ip for seen in running))
         box.seen = replace(
             box.seen,
             state=base.ContainerState.RUNNING,
@@ -177,7 +181,7 @@ class FakeRuntime:
             finished_at=None,
             exit_code=None,
             oom_killed=False,
-            ip=f"172.17.0.{self._count % 250 + 2}",
+            ip=ip,
         )
         self._tell(box, "start")
         if program.run_for_s is not None:
@@ -288,6 +292,25 @@ class FakeRuntime:
             raise base.RuntimeFailedError(f"cannot remove volume {name}: it is in use by {users[0]}")
         if self._volumes.pop(name, None) is not None:
             self.changes.append(f"remove-volume {name}")
+
+    async def networks(self, labels: Mapping[str, str] | None = None) -> Sequence[base.Network]:
+        """See ``Runtime``."""
+        await self._enter()
+        return self._networks.find(labels or {})
+
+    async def create_network(self, network: base.Network) -> None:
+        """See ``Runtime``."""
+        await self._enter()
+        self._networks.add(network)
+        self.changes.append(f"create-network {network.name}")
+
+    async def remove_network(self, name: str) -> None:
+        """See ``Runtime``."""
+        await self._enter()
+        boxes = self._boxes.values()
+        used = [box.config.network for box in boxes if box.seen.state is base.ContainerState.RUNNING and box.config.network]
+        if self._networks.remove(name, used):
+            self.changes.append(f"remove-network {name}")
 
     async def events(self) -> AsyncGenerator[base.RuntimeEvent]:
         """See ``Runtime``."""

@@ -191,7 +191,7 @@ NGINX = Recipe(
 )
 
 NFTABLES = Recipe(
-    # What a node's agent sets its packet filter rules with: `network_helper_image` of its settings. The official one has nft, a shell and cat.
+    # What a node's agent sets its packet filter rules with (`network_helper_image`): nft, a shell and cat, as in the official one.
     name="nftables",
     repository="registry.k8s.io/build-image/distroless-iptables",
     tags=("v0.6.5",),
