@@ -6,14 +6,17 @@ Owned by the agent's main task; the workers read :class:`Desired`. The rules tha
   than the highest it has seen. Else nothing of it is taken over, and :attr:`Desired.frozen` says why: what runs goes on running.
 * Absence means nothing: a Pod that a snapshot does not have is marked unknown and goes on; so does one whose object is deleted. Only a
   deletion timestamp or a Tombstone ends a Pod.
+* Too many removals at once wait for a person (``removals/plan.py``): until then the workers are shown the Pods as they were before.
 * The last set is on disk (see ``checkpoint.py``), Secrets sealed, and counts while the server is away.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Final
 from urllib.parse import quote
 
@@ -25,6 +28,7 @@ from lattice.machinery.backoff import Backoff
 from lattice.machinery.clock import Clock
 from lattice.machinery.tasks import TimeLimit
 from nodeagent.checkpoint import ClusterMark, DataDirectory
+from nodeagent.removals import plan as removals
 from nodeagent.workloads import spec
 
 logger = logging.getLogger(__name__)
@@ -39,7 +43,15 @@ _ANNOTATION_EPOCH: Final = "lattice.dev/store-epoch"
 class Desired:
     """The objects of this node, as last believed."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._gate = removals.Gate()
+        self._since_s: dict[str, float] = {}
+        """Pod uid to the monotonic time at which this node first knew it."""
+        self.held: dict[str, pod.Pod | tombstone.Tombstone] = {}
+        """Pod uid to what asks for its end, while that waits for a person."""
+        self.holding = asyncio.Event()
+        """Set while anything is held."""
         self.pods: dict[str, pod.Pod] = {}
         self.unknown: set[str] = set()
         """Uids of Pods that the server does not have any more, without having asked for their end."""
@@ -73,16 +85,33 @@ class Desired:
             self.volumes.values(),
         )
 
+    def remember(self, obj: meta.Object) -> None:
+        """Take in an object of an earlier life of the agent, from the disk."""
+        if isinstance(obj, pod.Pod):
+            self._since_s[obj.uid] = float("-inf")
+        self.put(obj)
+
     def put(self, obj: meta.Object) -> str | None:
         """Take an object in; return the uid of the Pod that it concerns, ``None`` for all."""
+        self._judge([obj])
+        return self._put(obj)
+
+    def _put(self, obj: meta.Object) -> str | None:
         key = (obj.namespace, obj.name)
         match obj:
             case pod.Pod():
-                self.pods[obj.uid] = obj
+                self._since_s.setdefault(obj.uid, self._clock.monotonic())
                 self.unknown.discard(obj.uid)
+                if obj.uid in self._gate.held and _end_of(obj):
+                    self.held[obj.uid] = obj
+                else:
+                    self.pods[obj.uid] = obj
                 return obj.uid
             case tombstone.Tombstone():
-                self.tombstones[obj.spec.pod_uid] = obj
+                if obj.spec.pod_uid in self._gate.held:
+                    self.held[obj.spec.pod_uid] = obj
+                else:
+                    self.tombstones[obj.spec.pod_uid] = obj
                 return obj.spec.pod_uid
             case configmap.Secret():
                 self.secrets[key] = obj
@@ -106,6 +135,8 @@ class Desired:
                 return obj.uid
             case tombstone.Tombstone():
                 self.tombstones.pop(obj.spec.pod_uid, None)
+                if isinstance(self.held.get(obj.spec.pod_uid), tombstone.Tombstone):
+                    del self.held[obj.spec.pod_uid]
                 return obj.spec.pod_uid
             case configmap.Secret():
                 self.secrets.pop(key, None)
@@ -123,8 +154,14 @@ class Desired:
         """Take a complete snapshot in. Pods that it does not have become unknown; nothing is forgotten of them."""
         for held in (self.tombstones, self.secrets, self.config_maps, self.claims, self.volumes):
             held.clear()
+        asked = {_end_of(obj) for obj in objects}
+        self._gate = replace(self._gate, held=self._gate.held & asked)
+        if not self._gate.held:
+            self.held.clear()
+            self.holding.clear()
+        self._judge(objects)
         for obj in objects:
-            self.put(obj)
+            self._put(obj)
         self.unknown = set(self.pods) - {obj.uid for obj in objects if isinstance(obj, pod.Pod)}
 
     def forget(self, pod_uid: str) -> None:
@@ -132,6 +169,48 @@ class Desired:
         self.pods.pop(pod_uid, None)
         self.unknown.discard(pod_uid)
         self.tombstones.pop(pod_uid, None)
+        self._since_s.pop(pod_uid, None)
+        self.held.pop(pod_uid, None)
+        if pod_uid in self._gate.held:
+            self._gate = replace(self._gate, held=self._gate.held - {pod_uid})
+            if not self._gate.held:
+                self.holding.clear()
+
+    def release_removals(self) -> None:
+        """Let what was held pass, and what comes soon after."""
+        self._gate = removals.release(self._gate, self._clock.monotonic())
+        waiting, self.held = self.held, {}
+        self.holding.clear()
+        for obj in waiting.values():
+            self._put(obj)
+        self.unsaved = True
+
+    def _judge(self, objects: Iterable[meta.Object]) -> None:
+        """Have the gate look at the ends that are asked for."""
+        ends = [uid for obj in objects if (uid := _end_of(obj)) and uid in self.pods]
+        if not ends:
+            return
+        arriving = [obj for obj in objects if isinstance(obj, pod.Pod) and obj.uid not in self.pods]
+        now_s = self._clock.monotonic()
+        known = [
+            removals.Known(
+                uid=found.uid,
+                owner=next((owner.uid for owner in found.metadata.owner_references if owner.controller), ""),
+                since_s=self._since_s.get(found.uid, now_s),
+                finished=found.status.phase in ("Succeeded", "Failed"),
+            )
+            for found in (*self.pods.values(), *arriving)
+        ]
+        self._gate = removals.ask(self._gate, ends, known, now_s)
+        if self._gate.held:
+            self.holding.set()
+
+
+def _end_of(obj: meta.Object) -> str:
+    """Return the uid of the Pod whose end an object asks for, empty for none."""
+    if isinstance(obj, tombstone.Tombstone):
+        return obj.spec.pod_uid
+    return obj.uid if isinstance(obj, pod.Pod) and obj.metadata.deletion_timestamp is not None else ""
 
 
 class DesiredWatch:

@@ -32,6 +32,7 @@ from nodeagent.ports.shell import Ports, range_of_this_machine
 from nodeagent.pressure import plan as pressure_plan
 from nodeagent.pressure.shell import PressureWatch
 from nodeagent.probes.shell import Prober
+from nodeagent.removals.shell import RemovalGuard
 from nodeagent.reporter import StatusReporter
 from nodeagent.runtime import base
 from nodeagent.runtime.docker import DockerRuntime
@@ -85,14 +86,14 @@ class _Agent:
         rng = random.Random()  # noqa: S311 - spreads retries, guards nothing
         self._data = data
         self._clock = clock
-        self._desired = Desired()
+        self._desired = Desired(clock)
         node_uid = data.node_uid()
         mark = data.cluster_mark()
         files = RunDirectory(config.run_directory(node_uid))
         files.prepare()
         self._pulls = TaskOwner("pulls")
         self._prober = Prober(runtime, clock)
-        self._reporter = StatusReporter(client, clock, Backoff(_RETRY, rng), self._unheard, data.journal, lambda: self._desired.pods)
+        self._reporter = StatusReporter(client, clock, Backoff(_RETRY, rng), self._unheard, data.journal, self._desired.shown)
         self._tools = Tools(
             runtime=runtime,
             client=client,
@@ -129,13 +130,14 @@ class _Agent:
         )
         self._pressure = PressureWatch(_thresholds(config), self._keeper.disk_paths, clock)
         self._watch = DesiredWatch(client, config.name, self._desired, data, clock, Backoff(_RETRY, rng), self._changed)
+        self._guard = RemovalGuard(client, config.name, self._desired, clock, self._changed)
         self.line = ControlLine(client.transport, config.name, clock, Backoff(_LINE_RETRY, rng), self._refusal)
         self._backoff = Backoff(_RETRY, rng)
         self._save_failed = False
 
     async def run(self, stop: asyncio.Event) -> None:
         for obj in self._data.load_desired():
-            self._desired.put(obj)
+            self._desired.remember(obj)
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [
@@ -179,6 +181,7 @@ class _Agent:
             group.create_task(self._keeper.beat())
             group.create_task(self._watch.run())
             group.create_task(self.line.run())
+            group.create_task(self._guard.run())
 
     async def _every_second(self) -> None:
         while True:
