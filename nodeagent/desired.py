@@ -71,6 +71,13 @@ class Desired:
         """Return the objects that Pods refer to."""
         return spec.References(secrets=self.secrets, config_maps=self.config_maps, claims=self.claims, volumes=self.volumes)
 
+    def start_order(self) -> list[str]:
+        """Return the uids of the Pods in the order of their turns where turns are few, as after a reboot: by priority, then age."""
+        ordered = sorted(
+            self.pods.values(), key=lambda found: (-(found.spec.priority or 0), str(found.metadata.creation_timestamp), found.uid)
+        )
+        return [found.uid for found in ordered]
+
     def shown(self) -> dict[str, pod.Pod]:
         """Return the Pods that the server has, as far as is known."""
         return {uid: found for uid, found in self.pods.items() if uid not in self.unknown}

@@ -19,12 +19,17 @@ from dataclasses import replace
 from lattice.api import errors, names
 from lattice.client import kubeconfig
 from lattice.client.client import Client
+from lattice.client.eventsink import ClientEventSink
 from lattice.machinery.backoff import Backoff, BackoffPolicy
 from lattice.machinery.clock import Clock, SystemClock
+from lattice.machinery.events import EventRecorder
 from lattice.machinery.tasks import TaskOwner
+from nodeagent import strays
 from nodeagent.checkpoint import ClusterMark, DataDirectory
 from nodeagent.config import AgentConfig
 from nodeagent.desired import Desired, DesiredWatch, refusal
+from nodeagent.events import BelievedSink
+from nodeagent.facts import Fact
 from nodeagent.images.shell import Puller
 from nodeagent.line import ControlLine
 from nodeagent.node import NodeKeeper
@@ -123,14 +128,16 @@ class _Agent:
             client,
             runtime,
             clock,
-            facts=lambda: self._pressure.facts(),
+            facts=self._facts,
             unavailable=lambda: self._supervisor.unavailable,
             frozen=lambda: self._desired.frozen,
             refusal=self._refusal,
         )
         self._pressure = PressureWatch(_thresholds(config), self._keeper.disk_paths, clock)
         self._watch = DesiredWatch(client, config.name, self._desired, data, clock, Backoff(_RETRY, rng), self._changed)
-        self._guard = RemovalGuard(client, config.name, self._desired, clock, self._changed)
+        sink = BelievedSink(ClientEventSink(client), self._unheard)
+        self._recorder = EventRecorder(sink, "lattice-node", clock=clock, rng=rng, host=config.name)
+        self._guard = RemovalGuard(client, config.name, self._desired, clock, self._changed, self._recorder)
         self.line = ControlLine(client.transport, config.name, clock, Backoff(_LINE_RETRY, rng), self._refusal)
         self._backoff = Backoff(_RETRY, rng)
         self._save_failed = False
@@ -138,6 +145,7 @@ class _Agent:
     async def run(self, stop: asyncio.Event) -> None:
         for obj in self._data.load_desired():
             self._desired.remember(obj)
+        self._recorder.start()
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [
@@ -163,6 +171,7 @@ class _Agent:
             await self._supervisor.stop()
             await self._pulls.stop()
             await self._prober.close()
+            await self._recorder.stop()
             self._save()
 
     async def _serve(self) -> None:
@@ -188,6 +197,11 @@ class _Agent:
             await self._clock.sleep(1.0)
             self._save()
             await self._supervisor.volumes_changed()
+
+    def _facts(self) -> list[Fact]:
+        """Return all conditions of the Node but Ready."""
+        kept = (strays.unknown_fact(self._supervisor.unknown_pods), self._guard.fact())
+        return [*self._pressure.facts(), *(fact for fact in kept if fact is not None)]
 
     def _refusal(self, headers: Mapping[str, str]) -> str:
         """Return why a server that answers with these headers is not ours; an answer without them says nothing (yet)."""

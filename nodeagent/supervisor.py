@@ -32,6 +32,8 @@ class Supervisor:
         self._workers: dict[str, PodWorker] = {}
         self._tasks = TaskOwner("pods")
         self._reported: frozenset[str] = frozenset()
+        self.unknown_pods: tuple[str, ...] = ()
+        """``namespace/name`` of the Pods that the server does not know, of which containers are here."""
         self.unavailable = "the agent has not reached Docker yet"
         """Why the engine cannot be used, empty if it can."""
 
@@ -42,7 +44,7 @@ class Supervisor:
             held = {container.labels[base.LABEL_POD_UID] for container in tools.table.ours()}
             targets = {*tools.desired.pods, *tools.desired.tombstones}
             self._say_unknown((held - targets | tools.desired.unknown & held) - tools.desired.tombstones.keys())
-            for uid in sorted(targets | set(self._workers)):
+            for uid in [*tools.desired.start_order(), *sorted(targets - tools.desired.pods.keys() | set(self._workers))]:
                 self._wake(uid)
         else:
             self._wake(pod_uid)
@@ -125,10 +127,14 @@ class Supervisor:
         self.poke(None)  # what it held may be what others wait for
 
     def _say_unknown(self, uids: set[str]) -> None:
-        if frozenset(uids) != self._reported:
-            self._reported = frozenset(uids)
-            if uids and self._tools.desired.synced:
-                logger.warning("containers of Pods that the server does not know are kept", extra={"pod_uids": sorted(uids)[:20]})
+        if not self._tools.desired.synced or frozenset(uids) == self._reported:
+            return
+        self._reported = frozenset(uids)
+        labels = [container.labels for container in self._tools.table.ours() if container.labels[base.LABEL_POD_UID] in uids]
+        names_of = {f"{found.get(base.LABEL_POD_NAMESPACE, '?')}/{found.get(base.LABEL_POD_NAME, '?')}" for found in labels}
+        self.unknown_pods = tuple(sorted(names_of))
+        if uids:
+            logger.warning("containers of Pods that the server does not know are kept", extra={"pods": self.unknown_pods[:20]})
 
     async def _remove_volumes(self) -> None:
         """Remove the Docker volumes of PersistentVolumes that are deleted, then let their objects go."""

@@ -50,6 +50,10 @@ TAINT_NETWORK_ISOLATION: Final = "lattice.dev/network-isolation"
 """The agent cannot keep Pods out of the provider's own network."""
 
 # Conditions of Nodes besides Kubernetes' own
+CONDITION_UNKNOWN_PODS: Final = "UnknownPods"
+"""On Nodes, while it is true: the node keeps containers of Pods that the server does not know. Written by the agent."""
+CONDITION_REMOVALS_HELD: Final = "RemovalsHeld"
+"""On Nodes, while it is true: removals that are too many at once wait for a person. Written by the agent."""
 CONDITION_PAUSED: Final = "Paused"
 """True: the machine's owner lets nothing new start here. Written by the agent."""
 CONDITION_NETWORK_ISOLATED: Final = "NetworkIsolated"

@@ -13,9 +13,13 @@ from collections.abc import Callable
 from typing import Final
 
 from lattice.api import errors, names, node
+from lattice.api.event import ObjectReference
 from lattice.client.client import Client
 from lattice.machinery.clock import Clock
+from lattice.machinery.events import EventRecorder, EventType
+from nodeagent import strays
 from nodeagent.desired import Desired
+from nodeagent.facts import Fact
 
 logger = logging.getLogger(__name__)
 
@@ -31,15 +35,30 @@ class RemovalGuard:
         desired: holds removals back.
         clock: waits.
         changed: called when held removals were let pass.
+        events: records Events of the Node.
     """
 
-    def __init__(self, client: Client, node_name: str, desired: Desired, clock: Clock, changed: Callable[[str | None], None]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        node_name: str,
+        desired: Desired,
+        clock: Clock,
+        changed: Callable[[str | None], None],
+        events: EventRecorder,
+    ) -> None:
         self._client = client
         self._node_name = node_name
         self._desired = desired
         self._clock = clock
         self._changed = changed
+        self._events = events
         self._said = 0
+
+    def fact(self) -> Fact | None:
+        """Return what the Node says of removals that wait, ``None`` if none does."""
+        held = (self._desired.pods.get(uid) for uid in self._desired.held)
+        return strays.held_fact((f"{found.namespace}/{found.name}" for found in held if found is not None), self._node_name)
 
     async def run(self) -> None:
         """Look after held removals until cancelled."""
@@ -47,8 +66,10 @@ class RemovalGuard:
             await self._desired.holding.wait()
             try:
                 if not self._desired.frozen and await self._may_pass():
+                    count = len(self._desired.held)
                     self._desired.release_removals()
                     self._changed(None)
+                    self._say("Normal", "RemovalsReleased", f"{count} removals that were held back go on")
                     await self._annotate({names.ANNOTATION_REMOVALS_HELD: None, names.ANNOTATION_REMOVALS_APPROVED: None})
                     self._said = 0
                     continue
@@ -69,8 +90,14 @@ class RemovalGuard:
             return True
         if len(self._desired.held) != self._said:
             self._said = len(self._desired.held)
+            if (fact := self.fact()) is not None:
+                self._say("Warning", fact.reason, fact.message)
             logger.warning("too many removals at once: they wait for a person", extra={"pods": self._said, "node": self._node_name})
         return False
+
+    def _say(self, event_type: EventType, reason: str, message: str) -> None:
+        about = ObjectReference(kind="Node", api_version="v1", name=self._node_name)
+        self._events.event(about, event_type, reason, message)
 
     async def _annotate(self, annotations: dict[str, str | None]) -> None:
         await self._client.patch(node.Node, self._node_name, None, {"metadata": {"annotations": annotations}})

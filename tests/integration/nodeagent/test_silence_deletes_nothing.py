@@ -70,6 +70,9 @@ class ScriptedServer:
         finally:
             self.served += not told  # the agent hung up in the middle
 
+    async def connect(self, _path: str, **_options: Any) -> client_base.Socket:
+        raise errors.UnavailableError("no control line here")
+
     async def headers(self) -> Mapping[str, str]:
         return {"lattice-cluster-id": self.cluster, "lattice-store-epoch": self.epoch}
 

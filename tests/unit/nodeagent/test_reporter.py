@@ -63,6 +63,9 @@ class Server:
         raise AssertionError(request)
         yield b""
 
+    async def connect(self, _path: str, **_options: Any) -> client_base.Socket:
+        raise errors.UnavailableError("no control line here")
+
     async def headers(self) -> Mapping[str, str]:
         return {}
 
