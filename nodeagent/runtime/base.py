@@ -17,6 +17,7 @@ from enum import StrEnum
 from typing import Final, NewType, Protocol
 
 from lattice.api.errors import LatticeError
+from nodeagent.runtime import streams
 
 ContainerId = NewType("ContainerId", str)
 
@@ -349,6 +350,28 @@ class Runtime(Protocol):
 
     async def logs(self, container_id: ContainerId, *, tail: int) -> str:
         """Return its last lines, standard output and error together, at most 64 KiB."""
+        ...
+
+    def follow_logs(self, container_id: ContainerId, query: streams.LogQuery) -> AsyncGenerator[streams.LogEntry]:
+        """Yield a log's entries in order; with ``follow`` until the container ends.
+
+        Raises ``ContainerGoneError``, and ``RuntimeUnavailableError`` when the engine goes away: ask again from the last entry's time.
+        """
+        ...
+
+    async def open_exec(self, container_id: ContainerId, command: Sequence[str], *, stdin: bool, tty: bool) -> streams.Process:
+        """Start a command in a running container. Raises ``ContainerGoneError``, ``RuntimeFailedError`` (it does not run)."""
+        ...
+
+    async def open_attach(self, container_id: ContainerId, *, stdin: bool) -> streams.Process:
+        """Join the streams of a running container's own program, from now on. Raises as ``open_exec``."""
+        ...
+
+    async def connect(self, container_id: ContainerId, port: int) -> streams.Connection:
+        """Connect to a TCP port in a running container's network, also to one that listens on its loopback alone.
+
+        Raises ``ContainerGoneError``, ``RuntimeFailedError`` (nothing listens there, or it does not run).
+        """
         ...
 
     async def put_archive(self, container_id: ContainerId, path: str, tar: bytes) -> None:

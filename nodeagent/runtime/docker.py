@@ -10,10 +10,11 @@ from nodeagent.runtime.docker_containers import DockerContainers
 from nodeagent.runtime.docker_engine import DockerEngine
 from nodeagent.runtime.docker_images import DockerImages
 from nodeagent.runtime.docker_networks import DockerNetworks
+from nodeagent.runtime.docker_streams import DockerStreams
 from nodeagent.runtime.docker_volumes import DockerVolumes
 
 
-class DockerRuntime(DockerContainers, DockerImages, DockerNetworks, DockerVolumes):
+class DockerRuntime(DockerContainers, DockerImages, DockerNetworks, DockerStreams, DockerVolumes):
     """Implements ``Runtime`` on a Docker engine.
 
     Args:

@@ -8,6 +8,7 @@ restarts is reconnected to by the next call.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -15,11 +16,15 @@ from typing import Any, Final
 import aiodocker
 import aiohttp
 import orjson
+from aiodocker.stream import Stream
+from yarl import URL
 
 from nodeagent.runtime import base, docker_errors
 
 CALL_TIMEOUT_S: Final = 60.0
 """Starting a container on a busy two-core machine was measured at up to 4 s; a minute means that the engine hangs."""
+
+_CONNECT_S: Final = 10.0
 
 
 class DockerEngine:
@@ -107,6 +112,55 @@ class DockerEngine:
                 yield response
             finally:
                 response.close()
+
+    async def hijack(self, path: str, *, doing: str, data: bytes = b"", tty: bool) -> Hijacked:
+        """Send a POST that makes the connection a raw one, as exec and attach do, and return it. Close it."""
+        url = URL(path)
+
+        async def setup() -> tuple[URL, bytes | None, bool]:
+            return url, data or None, tty
+
+        stream = Stream(self._docker, setup, aiohttp.ClientTimeout(connect=_CONNECT_S, sock_connect=_CONNECT_S))
+        async with errors(doing):
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                await stream._init()
+        return Hijacked(stream, doing)
+
+
+class Hijacked:
+    """A raw connection to a program's streams."""
+
+    def __init__(self, stream: Stream, doing: str) -> None:
+        self._stream = stream
+        self._doing = doing
+
+    async def read(self) -> tuple[int, bytes] | None:
+        """Return the next piece of output with its channel, ``None`` at the end."""
+        async with errors(self._doing):
+            message = await self._stream.read_out()
+        return None if message is None else (message.stream, message.data)
+
+    async def write(self, data: bytes) -> None:
+        """Write to the program's input; waits while it does not read."""
+        async with errors(self._doing):
+            await self._stream.write_in(data)
+
+    async def close_input(self) -> None:
+        """End the program's input."""
+        response = self._stream._resp
+        transport = response.connection.transport if response is not None and response.connection is not None else None
+        if transport is not None and not transport.is_closing() and transport.can_write_eof():
+            transport.write_eof()
+
+    async def close(self) -> None:
+        """Close the connection. Idempotent."""
+        response = self._stream._resp
+        if response is not None and response.connection is None:  # it broke: the library would stumble over it
+            self._stream._closed = True
+            response.close()
+            return
+        with contextlib.suppress(aiohttp.ClientError, OSError, RuntimeError):
+            await self._stream.close()
 
 
 class errors:  # noqa: N801 - used like a function

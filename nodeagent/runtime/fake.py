@@ -18,6 +18,7 @@ from lattice.machinery.clock import Clock
 from lattice.machinery.tasks import TaskOwner
 from nodeagent.runtime import base
 from nodeagent.runtime.fake_networks import FakeNetworks
+from nodeagent.runtime.fake_streams import FakeStreams
 
 _GIB: Final = 1024**3
 
@@ -47,10 +48,11 @@ class _Box:
     files: list[tuple[str, bytes]] = field(default_factory=list)
 
 
-class FakeRuntime:
+class FakeRuntime(FakeStreams):
     """Implements ``Runtime`` in memory."""
 
     def __init__(self, clock: Clock, *, images: Sequence[str] = ("busybox:latest",)) -> None:
+        super().__init__()
         self._clock = clock
         self._boxes: dict[base.ContainerId, _Box] = {}
         self._volumes: dict[str, dict[str, str]] = {}
