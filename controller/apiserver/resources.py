@@ -192,7 +192,9 @@ _EXTRAS: Final[dict[str, dict[str, Any]]] = {
         "short_names": ("po",),
         "categories": ("all",),
         "subresources": _subresources(
-            Subresource("binding", ("create",), "", "v1", "Binding"), Subresource("eviction", ("create",), "policy", "v1", "Eviction")
+            Subresource("binding", ("create",), "", "v1", "Binding"),
+            Subresource("ephemeralcontainers"),
+            Subresource("eviction", ("create",), "policy", "v1", "Eviction"),
         ),
         "selectable": _POD_FIELDS,
     },

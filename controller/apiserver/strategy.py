@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from controller.apiserver import eventrules, shaping
+from controller.apiserver.pods import containers, defaults, environment, fields, qos, updates
+from controller.apiserver.pods import spec as podrules
 from controller.apiserver.resources import Resource
 from controller.apiserver.structural import definition, keywords
 from lattice.api import names, quantity, validation
@@ -34,6 +36,10 @@ def _no_paths(_obj: Object) -> list[str]:
     return []
 
 
+def _no_warnings(_new: Object, _old: Object | None) -> list[str]:
+    return []
+
+
 def _no_update_causes(_new: Object, _old: Object) -> list[Cause]:
     return []
 
@@ -44,7 +50,8 @@ class Strategy:
 
     ``default`` runs on every write before validation, ``prune`` after unknown fields were removed: it removes what a schema cannot tell,
     and returns the paths; ``prepare_create`` on a new object; ``check`` on every write; ``check_create``
-    on a new object that passed all of it; ``check_update`` on a change of the main resource.
+    on a new object that passed all of it; ``check_update`` on a change of the main resource;
+    ``warnings`` says what the client should know of a write that is accepted.
     """
 
     default: Callable[[Object], None] = _nothing
@@ -53,6 +60,7 @@ class Strategy:
     check_update: Callable[[Object, Object], list[Cause]] = _no_update_causes
     check_create: Callable[[Object], list[Cause]] = _no_causes
     prune: Callable[[Object], list[str]] = _no_paths
+    warnings: Callable[[Object, Object | None], list[str]] = _no_warnings
 
 
 def _unique(items: Iterable[Mapping[str, Any]], key: str, where: str) -> list[Cause]:
@@ -76,104 +84,17 @@ def _immutable(new: Object, old: Object, *path: str) -> list[Cause]:
     return [] if value == previous else [shaping.invalid(".".join(path), value, "field is immutable")]
 
 
-# Pods
-
-
-def _default_pod(obj: Object) -> None:
-    spec = obj.get("spec")
-    if not isinstance(spec, dict):
-        return
-    spec.setdefault("restartPolicy", "Always")
-    spec.setdefault("terminationGracePeriodSeconds", 30)
-    spec.setdefault("schedulerName", "default-scheduler")
-    containers = spec.get("containers")
-    for container in containers if isinstance(containers, list) else ():
-        image = container.get("image") if isinstance(container, dict) else None
-        if isinstance(image, str) and image:
-            container.setdefault("imagePullPolicy", "Always" if _floating(image) else "IfNotPresent")
-
-
-def _floating(image: str) -> bool:
-    """Return whether an image reference has no tag or ``latest``."""
-    if "@" in image:
-        return False
-    tag = image.rpartition("/")[2].partition(":")[2]
-    return tag in {"", "latest"}
+# Pods: the rules are in ``controller/apiserver/pods``
 
 
 def _prepare_pod(obj: Object) -> None:
     obj["status"] = {"phase": "Pending"}
 
 
-_SOURCES: Final = ("persistentVolumeClaim", "secret", "configMap", "emptyDir")
-
-
-def _check_pod(obj: Object) -> list[Cause]:
-    spec = obj.get("spec") or {}
-    containers = spec.get("containers") or []
-    causes: list[Cause] = []
-    if not containers:
-        causes.append(shaping.required("spec.containers"))
-    elif len(containers) > 1:
-        causes.append(shaping.forbidden("spec.containers", "a Pod has exactly one container for now"))
-    volumes = spec.get("volumes") or []
-    causes += _unique(volumes, "name", "spec.volumes")
-    for index, volume in enumerate(volumes):
-        where = f"spec.volumes[{index}]"
-        if problem := validation.check_label(volume["name"]):
-            causes.append(shaping.invalid(f"{where}.name", volume["name"], problem))
-        if sum(source in volume for source in _SOURCES) != 1:
-            causes.append(shaping.required(where, f"must specify exactly one volume type of {', '.join(_SOURCES)}"))
-    known = {volume["name"] for volume in volumes}
-    causes += _unique(containers, "name", "spec.containers")
-    for index, container in enumerate(containers):
-        causes += _check_container(container, f"spec.containers[{index}]", known)
-    return causes
-
-
-def _check_container(container: Object, where: str, volumes: set[str]) -> list[Cause]:
-    causes: list[Cause] = []
-    if problem := validation.check_label(container["name"]):
-        causes.append(shaping.invalid(f"{where}.name", container["name"], problem))
-    if not container.get("image"):
-        causes.append(shaping.required(f"{where}.image"))
-    for index, mount in enumerate(container.get("volumeMounts") or ()):
-        if mount["name"] not in volumes:
-            causes.append(Cause("FieldValueNotFound", f"Not found: {shaping.shown(mount['name'])}", f"{where}.volumeMounts[{index}].name"))
-        if not mount["mountPath"].startswith("/"):
-            causes.append(shaping.invalid(f"{where}.volumeMounts[{index}].mountPath", mount["mountPath"], "must be an absolute path"))
-    causes += _unique(container.get("volumeMounts") or (), "mountPath", f"{where}.volumeMounts")
-    return (
-        causes
-        + _check_env(container.get("env") or (), where)
-        + _check_ports(container.get("ports") or (), where)
-        + check_resources(container.get("resources") or {}, f"{where}.resources")
-    )
-
-
-def _check_env(env: Iterable[Object], where: str) -> list[Cause]:
-    causes = []
-    for index, variable in enumerate(env):
-        place = f"{where}.env[{index}]"
-        source = variable.get("valueFrom")
-        if "=" in variable["name"] or "\0" in variable["name"]:
-            causes.append(shaping.invalid(f"{place}.name", variable["name"], "must not contain '=' or NUL"))
-        if source is not None and variable.get("value"):
-            causes.append(shaping.invalid(f"{place}.valueFrom", "", "may not be specified when `value` is not empty"))
-        if source is not None and len(source) != 1:
-            causes.append(
-                shaping.invalid(f"{place}.valueFrom", "", "must specify exactly one of: `fieldRef`, `configMapKeyRef`, `secretKeyRef`")
-            )
-    return causes
-
-
-def _check_ports(ports: Iterable[Object], where: str) -> list[Cause]:
-    seen, causes = set(), []
-    for index, port in enumerate(ports):
-        key = (port["containerPort"], port.get("protocol", "TCP"))
-        if key in seen:
-            causes.append(shaping.duplicate(f"{where}.ports[{index}]", {"containerPort": key[0], "protocol": key[1]}))
-        seen.add(key)
+def _check_new_pod(obj: Object) -> list[Cause]:
+    causes = podrules.check_new_pod(obj)
+    if not causes:
+        obj["status"]["qosClass"] = qos.qos_class(obj["spec"])
     return causes
 
 
@@ -199,24 +120,6 @@ def check_resources(resources: Object, where: str) -> list[Cause]:
                 causes.append(shaping.invalid(field, text, f"must be less than or equal to {name} limit of {bound}"))
             amounts[part, name] = amount
     return causes
-
-
-_POD_MUTABLE: Final = ("tolerations", "terminationGracePeriodSeconds")
-
-
-def _check_pod_update(new: Object, old: Object) -> list[Cause]:
-    def fixed(obj: Object) -> Object:
-        spec = {key: value for key, value in (obj.get("spec") or {}).items() if key not in _POD_MUTABLE}
-        spec["containers"] = [{**container, "image": ""} for container in spec.get("containers") or ()]
-        return spec
-
-    if fixed(new) == fixed(old):
-        return []
-    message = (
-        "pod updates may not change fields other than `spec.containers[*].image`, `spec.tolerations` (only additions to existing "
-        "tolerations), `spec.terminationGracePeriodSeconds`"
-    )
-    return [shaping.forbidden("spec", message)]
 
 
 # Other kinds
@@ -340,7 +243,7 @@ def _check_workload(obj: Object) -> list[Cause]:
     causes = []
     if ("preset" in spec) == ("image" in spec):
         causes.append(shaping.invalid("spec", "object", "exactly one of preset and image must be set"))
-    causes += _check_env(spec.get("env") or (), "spec") + _check_ports(spec.get("ports") or (), "spec")
+    causes += environment.check_env(spec.get("env") or (), "spec") + containers.check_ports(spec.get("ports") or (), "spec")
     causes += check_resources(spec.get("resources") or {}, "spec.resources")
     if isinstance(storage := spec.get("storage"), dict):
         causes += check_resources({"requests": {"storage": storage.get("size", "1Gi")}}, "spec.storage")
@@ -365,7 +268,7 @@ def _check_definition_update(new: Object, old: Object) -> list[Cause]:
 
 
 _STRATEGIES: Final[Mapping[str, Strategy]] = {
-    "Pod": Strategy(_default_pod, _prepare_pod, _check_pod, _check_pod_update),
+    "Pod": Strategy(defaults.default_pod, _prepare_pod, podrules.check_pod, updates.check_update, _check_new_pod, warnings=fields.warnings),
     "Secret": Strategy(_default_secret, check=lambda obj: _check_data(obj, encoded="data"), check_update=_check_secret_update),
     "ConfigMap": Strategy(check=lambda obj: _check_data(obj, encoded="binaryData"), check_update=_check_frozen_data),
     "Namespace": Strategy(default=_label_namespace, prepare_create=_prepare_namespace, check_update=_keep_namespace_finalizers),

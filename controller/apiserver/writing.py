@@ -16,6 +16,7 @@ from typing import Any, Final
 from controller.apiserver import metadata, patching, shaping, strategy, subresources
 from controller.apiserver.compiled import manager_of, structural_of
 from controller.apiserver.encoding import media_type
+from controller.apiserver.pods import updates
 from controller.apiserver.request import TRUE, ApiRequest, User
 from controller.apiserver.resources import Resource
 from lattice.api import errors, names
@@ -211,6 +212,8 @@ class Writer:
             new = self._status_only(new, old)
         elif subresource == "finalize":
             new = {**old, "spec": new.get("spec", {})}
+        elif subresource == "ephemeralcontainers":
+            new = updates.keep_but_ephemeral(new, old)
         elif self.resource.has_status and subresource != "binding":
             if "status" in old:
                 new["status"] = old["status"]
@@ -219,7 +222,9 @@ class Writer:
         causes = self._checks(new, old, subresource)
         if not causes and subresource not in {"status", "finalize"}:
             causes = metadata.check_update(new["metadata"], old["metadata"])
-            if not subresource:
+            if subresource == "ephemeralcontainers":
+                causes += updates.check_ephemeral(new, old)
+            elif not subresource:
                 causes += self.strategy.check_update(new, old)
         self._refuse(new, causes)
         if self.resource.counts_generations and subresource != "status" and self._spec_changed(new, old):
@@ -230,6 +235,7 @@ class Writer:
         """Note in ``options`` what the client should be told of an object that is accepted."""
         if self.resource.custom and new["metadata"].get("finalizers"):
             options.warnings += metadata.warnings(new["metadata"], old["metadata"] if old else None)
+        options.warnings += [text[:MAX_WARNING_CHARACTERS] for text in self.strategy.warnings(dict(new), dict(old) if old else None)]
 
     def _status_only(self, new: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
         result = dict(old)
@@ -254,7 +260,9 @@ class Writer:
         if not causes:
             # The rules below rely on the types that the schema guarantees.
             causes = [_no_time(path, text) for path, text in self._times.wrong(obj)]
-            causes += metadata.check(self.resource, obj["metadata"]) + self.strategy.check(obj)
+            causes += metadata.check(self.resource, obj["metadata"])
+            if self.resource.native != "Pod" or subresource != "status":  # what an older release let pass may still report its end
+                causes += self.strategy.check(obj)
             causes += metadata.check_common(obj["metadata"]) * 2 if old is not None and causes else []
         return causes
 

@@ -41,7 +41,7 @@ def pod(**container):
 
 REFUSED = [
     ("Pod", {"spec": {"containers": []}}, "spec.containers"),
-    ("Pod", {"spec": {"containers": [CONTAINER, {**CONTAINER, "name": "b"}]}}, "spec.containers"),
+    ("Pod", {"spec": {"containers": [CONTAINER, CONTAINER]}}, "spec.containers[1].name"),
     ("Pod", pod(image=""), "spec.containers[0].image"),
     ("Pod", pod(name="Bad_Name"), "spec.containers[0].name"),
     ("Pod", pod(ports=[{"containerPort": 0}]), "spec.containers[0].ports[0].containerPort"),
@@ -52,8 +52,7 @@ REFUSED = [
     ("Pod", pod(volumeMounts=[{"name": "v", "mountPath": "/v"}]), "spec.containers[0].volumeMounts[0].name"),
     ("Pod", pod(resources={"limits": {"cpu": "many"}}), "spec.containers[0].resources.limits.cpu"),
     ("Pod", pod(resources={"limits": {"cpu": "-1"}}), "spec.containers[0].resources.limits[cpu]"),
-    ("Pod", pod(resources={"limits": {"cpu": 1}, "requests": {"cpu": "1001m"}}), "spec.containers[0].resources.requests[cpu]"),
-    ("Pod", {"spec": {"containers": [CONTAINER], "volumes": [{"name": "v"}]}}, "spec.volumes[0]"),
+    ("Pod", pod(resources={"limits": {"cpu": 1}, "requests": {"cpu": "1001m"}}), "spec.containers[0].resources.requests"),
     ("Pod", {"spec": {"containers": [CONTAINER], "restartPolicy": "Sometimes"}}, "spec.restartPolicy"),
     ("Pod", {"spec": {"containers": [CONTAINER], "terminationGracePeriodSeconds": -1}}, "spec.terminationGracePeriodSeconds"),
     ("ConfigMap", {"data": {"a/b": "x"}}, "data[a/b]"),
@@ -102,7 +101,7 @@ def test_pod_defaults(image, policy):
     made = create("Pod", pod(image=image))
     assert made["spec"]["containers"][0]["imagePullPolicy"] == policy
     assert (made["spec"]["restartPolicy"], made["spec"]["terminationGracePeriodSeconds"]) == ("Always", 30)
-    assert made["status"] == {"phase": "Pending"}
+    assert made["status"] == {"phase": "Pending", "qosClass": "BestEffort"}
 
 
 def test_event_times_are_stored_in_whole_seconds():
