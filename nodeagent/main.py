@@ -33,6 +33,7 @@ from nodeagent.facts import Fact
 from nodeagent.images.shell import Puller
 from nodeagent.line import ControlLine
 from nodeagent.node import NodeKeeper
+from nodeagent.podevents import PodEvents
 from nodeagent.ports.shell import Ports, range_of_this_machine
 from nodeagent.pressure import plan as pressure_plan
 from nodeagent.pressure.shell import PressureWatch
@@ -44,6 +45,7 @@ from nodeagent.runtime.docker import DockerRuntime
 from nodeagent.settings import flags, reading
 from nodeagent.supervisor import Supervisor
 from nodeagent.volumes.files import RunDirectory
+from nodeagent.volumes.messages import TerminationMessages
 from nodeagent.workloads import spec
 from nodeagent.workloads.observed import ContainerTable
 from nodeagent.workloads.tools import Tools
@@ -99,6 +101,8 @@ class _Agent:
         self._pulls = TaskOwner("pulls")
         self._prober = Prober(runtime, clock)
         self._reporter = StatusReporter(client, clock, Backoff(_RETRY, rng), self._unheard, data.journal, self._desired.shown)
+        sink = BelievedSink(ClientEventSink(client), self._unheard)
+        self._recorder = EventRecorder(sink, "lattice-node", clock=clock, rng=rng, host=config.name)
         self._tools = Tools(
             runtime=runtime,
             client=client,
@@ -107,9 +111,11 @@ class _Agent:
             table=ContainerTable(node_uid),
             ports=Ports(config.port_range or range_of_this_machine()),
             files=files,
+            messages=TerminationMessages(config.data_dir / "messages"),
             puller=Puller(runtime, self._pulls),
             prober=self._prober,
             reporter=self._reporter,
+            events=PodEvents(self._recorder),
             node=spec.Node(
                 name=config.name,
                 uid=node_uid,
@@ -135,8 +141,6 @@ class _Agent:
         )
         self._pressure = PressureWatch(_thresholds(config), self._keeper.disk_paths, clock)
         self._watch = DesiredWatch(client, config.name, self._desired, data, clock, Backoff(_RETRY, rng), self._changed)
-        sink = BelievedSink(ClientEventSink(client), self._unheard)
-        self._recorder = EventRecorder(sink, "lattice-node", clock=clock, rng=rng, host=config.name)
         self._guard = RemovalGuard(client, config.name, self._desired, clock, self._changed, self._recorder)
         self.line = ControlLine(client.transport, config.name, clock, Backoff(_LINE_RETRY, rng), self._refusal)
         self._backoff = Backoff(_RETRY, rng)

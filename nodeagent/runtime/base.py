@@ -31,6 +31,8 @@ LABEL_SPEC_HASH: Final = "lattice.dev/spec-hash"
 LABEL_RESTARTS: Final = "lattice.dev/restarts"
 LABEL_HOST_PORTS: Final = "lattice.dev/host-ports"
 LABEL_VOLUME: Final = "lattice.dev/volume"
+LABEL_SANDBOX: Final = "lattice.dev/sandbox"
+"""Id of the container whose network this one has joined; absent on one that has its own."""
 
 CAPABILITIES: Final = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID")
 """What official images need to own their data directory and step down from root. Docker's default has six more (raw sockets, mknod,

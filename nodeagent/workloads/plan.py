@@ -1,244 +1,436 @@
-"""What to do next for one Pod: ``step(view) -> Action | None``. Pure.
+"""What to do next for one Pod: ``decide(view) -> Decision``. Pure.
 
-Called by the Pod's worker (``shell.py``) in a loop: observe, step, execute, until nothing is left to do. One action at a time, so that
-the agent can die between any two and go on from what it then sees.
+Called by the Pod's worker (``shell.py``) in a loop: observe, decide, execute. A decision holds the actions that may be executed now, at
+most one for each container, in any order and at the same time; a container whose action is under way is left alone until it has ended.
+The agent can die between any two actions and goes on from what it then sees.
 
 Guarantees, tested as properties on a model of the engine:
 
 * it converges, from any state and after any prefix of actions;
-* there is never more than one running container of a Pod: another is created only when every earlier one is removed;
-* nothing is stopped or removed but for a Pod that is ending, a container that is superseded, unhealthy or not of this spec;
+* there are never two running containers of one name, and none runs in a network that is gone;
+* nothing is stopped or removed but for a Pod that is ending or has ended, a container that is superseded, unhealthy, not of this spec, or
+  without its network;
 * a Pod that has ended (``Succeeded``, ``Failed``) never starts again.
+
+The orders of start and end are in ``order.py``, attempts and delays in ``restarts.py``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Final, TypeAlias
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal, TypeAlias
 
-from lattice.api import pod
 from nodeagent.runtime import base
+from nodeagent.workloads import order, restarts
+from nodeagent.workloads.actions import PAUSE, Action, Confirm, Create, Pull, Remove, Start, Stop, Wait
+from nodeagent.workloads.order import Role, Slot
+from nodeagent.workloads.restarts import History
 
-BACKOFF_BASE_S: Final = 1.0
-BACKOFF_CAP_S: Final = 60.0
-"""Kubernetes waits 10 s to 5 min. On a home server a database that loses a race at boot should be back in seconds."""
-HEALTHY_AFTER_S: Final = 60.0
-"""A run of this length was healthy; the next crash counts as the first."""
-_EVER: Final = 62
+MIN_GRACE_S: Final = 2.0
+"""What a sidecar gets to end where the others have used the grace period up (kubelet's figure)."""
+INITIALIZING: Final = Wait(reason="PodInitializing", message="waits for the init containers")
+HOOKED: Final = Wait(reason="ContainerCreating", message="waits for the postStart hook of the container before")
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Create:
-    """Make the container of this attempt, without starting it."""
-
-    restarts: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pull:
-    """Get the image."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
-    """Start a container."""
-
-    container_id: base.ContainerId
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stop:
-    """Stop a container gracefully."""
-
-    container_id: base.ContainerId
-    grace_s: int
-    why: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Remove:
-    """Remove a container that does not run."""
-
-    container_id: base.ContainerId
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Confirm:
-    """Everything of the Pod is gone from this node: free its ports and files, and tell the server."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wait:
-    """Nothing can be done now; look again at ``until_s`` (``None``: when something changes)."""
-
-    reason: str
-    message: str
-    until_s: float | None = None
-
-
-Action: TypeAlias = Create | Pull | Start | Stop | Remove | Confirm | Wait
+Outcome: TypeAlias = Literal["", "Succeeded", "Failed"]
+_Boxes: TypeAlias = Mapping[str, Sequence[base.Container]]
+_NEW: Final = History()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """What a worker remembers of its Pod between steps. A new agent starts with an empty one and loses only delays."""
+    """What a worker remembers of its Pod between decisions. A new agent starts with what the status says, and loses only delays."""
 
-    restarts: int = -1
-    """Number of the last attempt that was seen or made; -1: none."""
-    crashes: int = 0
-    """Ends in a row after runs that were too short to be healthy."""
-    not_before_s: float = 0.0
-    """Monotonic time before which no new attempt is made."""
-    waiting: Wait | None = None
-    """Why the last action failed; its ``until_s`` is the time of the next try."""
-    counted: tuple[base.ContainerId, datetime | None] | None = None
-    """The end that is already counted in ``crashes``: which container, when."""
-    failures: int = 0
-    """Failed actions in a row, of any kind."""
+    histories: Mapping[str, History] = field(default_factory=dict)
+    ending_since_s: float | None = None
+    """Monotonic time since which the Pod's containers are being stopped."""
+    initialized_in: str | None = None
+    """Id of the pause container in whose network the init containers are done."""
+
+    def of(self, name: str) -> History:
+        """Return the history of a container."""
+        return self.histories.get(name, _NEW)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """Everything that a step looks at."""
+    """Everything that a decision looks at."""
 
     ending: bool
     """The Pod is to go: a deletion timestamp, or a tombstone."""
-    grace_s: int
-    restart_policy: pod.RestartPolicy
     finished: bool
-    """The server has recorded that the Pod has ended."""
-    spec_hash: str
+    """The Pod has ended though its object stays: so the server has recorded, or its deadline is over, or it is evicted."""
+    grace_s: float
+    slots: tuple[Slot, ...]
+    """The containers of the spec in its order, init containers first; with the pause container's, if the Pod has one."""
     containers: tuple[base.Container, ...]
     """The containers of this Pod, in any order."""
     memory: Memory
     now_s: float
-    image_ready: bool
-    """The image may be used as it is; false: pull first."""
+    busy: frozenset[str] = frozenset()
+    """Names of the containers with an action under way; a pull is none."""
     blocked: Wait | None = None
-    """No container may be started: configuration is missing, or its volume is in use."""
-    restart_in_place: bool = False
-    """What blocks is only that a new container cannot be made (the server is away, or does not know the Pod): start the old one again."""
-    unhealthy: str = ""
-    """Why the running container has to be restarted; empty: it is healthy."""
+    """No container of the Pod may be made or started: a volume is in use, the network is not ready."""
+    stopping: Mapping[base.ContainerId, float] = field(default_factory=dict)
+    """Stops under way, and when each will have used its grace period up."""
+
+    @property
+    def boxes(self) -> dict[str, list[base.Container]]:
+        """The containers by name, the newest attempt of each last."""
+        found: dict[str, list[base.Container]] = {}
+        for container in self.containers:
+            found.setdefault(name_of(container), []).append(container)
+        return {name: restarts.in_order(boxes) for name, boxes in found.items()}
+
+    @property
+    def pause(self) -> Slot | None:
+        """The pause container's slot."""
+        return next((slot for slot in self.slots if slot.role is Role.PAUSE), None)
 
 
-def step(view: View) -> Action | None:
-    """Return the next action, ``None`` when the Pod is as it should be."""
-    ordered = sorted(view.containers, key=lambda container: (_restarts(container), container.created_at, container.id))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What to do now, and why not more."""
+
+    actions: tuple[Action, ...] = ()
+    waits: Mapping[str, Wait] = field(default_factory=dict)
+    """Why a container is not made or started now."""
+    outcome: Outcome = ""
+    """How the Pod has ended by itself; empty: it has not."""
+
+    @property
+    def until_s(self) -> float | None:
+        """When to look again, ``None``: when something changes."""
+        return min((wait.until_s for wait in self.waits.values() if wait.until_s is not None), default=None)
+
+
+def name_of(container: base.Container) -> str:
+    """Return the name of a container in its Pod."""
+    return container.labels.get(base.LABEL_CONTAINER, "")
+
+
+def remember(memory: Memory, view: View) -> Memory:
+    """Return the memory after a look at the containers."""
+    boxes = view.boxes
+    histories = {
+        name: restarts.remember(memory.of(name), boxes.get(name, ()), view.now_s, busy=name in view.busy)
+        for name in sorted({*memory.histories, *boxes})
+    }
+    memory = replace(memory, histories=histories)
+    since_s: float | None = None
+    if view.ending or view.finished or outcome(view.slots, memory):
+        since_s = view.now_s if memory.ending_since_s is None else memory.ending_since_s
+    sandbox = _sandbox_id(view, boxes)
+    done_in = memory.initialized_in
+    if sandbox is not None and done_in != sandbox and _initialized(view.slots, boxes, memory, sandbox):
+        done_in = sandbox
+    return replace(memory, ending_since_s=since_s, initialized_in=done_in)
+
+
+def outcome(slots: Sequence[Slot], memory: Memory) -> Outcome:
+    """Return how the Pod has ended by itself: all of its containers are over, or an init container has failed for good."""
+    histories = memory.histories
+    for slot in slots:
+        if slot.role is Role.INIT and slot.name in histories:
+            history = histories[slot.name]
+            if restarts.is_over(history, slot.policy) and history.ended != 0:
+                return "Failed"
+    apps = [(histories[slot.name], slot) if slot.name in histories else (_NEW, slot) for slot in slots if slot.role is Role.APP]
+    if not apps or not all(restarts.is_over(history, slot.policy) for history, slot in apps):
+        return ""
+    return "Succeeded" if all(history.ended == 0 for history, _ in apps) else "Failed"
+
+
+def initialized(view: View) -> bool:
+    """Return whether the init containers are done."""
+    sandbox = _sandbox_id(view, view.boxes)
+    return not _inits(view.slots) or (sandbox is not None and view.memory.initialized_in == sandbox)
+
+
+def decide(view: View) -> Decision:
+    """Return what to do now."""
+    boxes = view.boxes
+    ended = outcome(view.slots, view.memory)
     if view.ending:
-        return _end(ordered, view)
-    for superseded in ordered[:-1]:
-        return _put_away(superseded, view, "superseded by a newer attempt")
-    if not ordered:
-        return None if view.finished else _first(view, view.memory.restarts + 1)
-    current = ordered[-1]
-    match current.state:
-        case base.ContainerState.RUNNING:
-            if current.labels.get(base.LABEL_SPEC_HASH) != view.spec_hash:
-                return Stop(container_id=current.id, grace_s=view.grace_s, why="its spec has changed")
-            if view.unhealthy:
-                return Stop(container_id=current.id, grace_s=view.grace_s, why=view.unhealthy)
-            return None
-        case base.ContainerState.PAUSED:
-            return None  # somebody paused it by hand: it is not ours to undo
-        case base.ContainerState.CREATED:
-            return _begin(current, view)
-        case base.ContainerState.EXITED | base.ContainerState.DEAD:
-            return _again(current, view)
+        return _end(view, boxes)
+    if view.finished or ended:
+        return replace(_wind_down(view, boxes), outcome=ended)
+    work = _Work(view, boxes)
+    sandbox = work.sandbox()
+    if sandbox is not None:
+        work.members(sandbox)
+    return Decision(actions=tuple(work.actions), waits=work.waits)
 
 
-def _end(ordered: list[base.Container], view: View) -> Action:
-    delayed = view.memory.waiting
-    if delayed is not None and delayed.until_s is not None and view.now_s < delayed.until_s:
-        return delayed
-    for container in ordered:
-        return _put_away(container, view, "the Pod is deleted")
-    return Confirm()
+def _end(view: View, boxes: _Boxes) -> Decision:
+    """Put everything away, in the order of ends; then say so."""
+    waits = _retries(view, boxes)
+    if PAUSE not in boxes and (delayed := view.memory.of(PAUSE).waiting) and delayed.until_s is not None and view.now_s < delayed.until_s:
+        waits = {**waits, PAUSE: delayed}
+    actions: list[Action] = _stops(view, boxes, waits, "the Pod is deleted")
+    quiet = not _active(boxes)
+    for name, found in sorted(boxes.items()):
+        if name in waits or name in view.busy:
+            continue
+        idle = [container for container in found if container.state not in restarts.ACTIVE]
+        if idle and (name != PAUSE or (quiet and len(boxes) == 1)) and not any(action.name == name for action in actions):
+            actions.append(Remove(name=name, container_id=idle[0].id))
+    if not boxes and not waits and not view.busy:
+        actions.append(Confirm())
+    return Decision(actions=tuple(actions), waits=waits)
 
 
-def _put_away(container: base.Container, view: View, why: str) -> Action:
-    if container.state in (base.ContainerState.RUNNING, base.ContainerState.PAUSED):
-        return Stop(container_id=container.id, grace_s=view.grace_s, why=why)
-    return Remove(container_id=container.id)
+def _wind_down(view: View, boxes: _Boxes) -> Decision:
+    """Stop what still runs of a Pod that has ended; what has ended is kept for its log and its status, but for the pause container."""
+    waits = _retries(view, boxes)
+    actions: list[Action] = _stops(view, boxes, waits, "the Pod has ended")
+    active = _active(boxes)
+    for name, found in sorted(boxes.items()):
+        idle = [box for box in found if box.state is base.ContainerState.CREATED or (name == PAUSE and box.state not in restarts.ACTIVE)]
+        if idle and not active and name not in waits and name not in view.busy:
+            actions.append(Remove(name=name, container_id=idle[0].id))
+    return Decision(actions=tuple(actions), waits=waits)
 
 
-def _first(view: View, restarts: int) -> Action:
-    """Make a container where there is none."""
-    if (wait := _must_wait(view)) is not None:
-        return wait
-    return Create(restarts=restarts) if view.image_ready else Pull()
+def _stops(view: View, boxes: _Boxes, waits: Mapping[str, Wait], why: str) -> list[Action]:
+    active = _active(boxes)
+    since_s = view.now_s if view.memory.ending_since_s is None else view.memory.ending_since_s
+    left_s = max(min(MIN_GRACE_S, view.grace_s), view.grace_s - (view.now_s - since_s))
+    result: list[Action] = []
+    for name in order.next_to_stop(view.slots, active):
+        container = active[name][0]
+        deadline_s = view.stopping.get(container.id)
+        hurry = deadline_s is not None and deadline_s > view.now_s + left_s + 1.0
+        if hurry or (name not in waits and name not in view.busy):
+            result.append(Stop(name=name, container_id=container.id, grace_s=left_s, why=why))
+    return result
 
 
-def _begin(current: base.Container, view: View) -> Action:
-    """Start what an interrupted step has created, unless it is of another spec."""
-    if current.labels.get(base.LABEL_SPEC_HASH) != view.spec_hash:
-        return Remove(container_id=current.id)
-    if (wait := _must_wait(view)) is not None:
-        return wait
-    return Start(container_id=current.id)
+def _retries(view: View, boxes: _Boxes) -> dict[str, Wait]:
+    """Return the containers whose last action failed, and until when to leave them."""
+    waits = {}
+    for name in boxes:
+        failed = view.memory.of(name).waiting
+        if failed is not None and failed.until_s is not None and view.now_s < failed.until_s:
+            waits[name] = failed
+    return waits
 
 
-def _again(current: base.Container, view: View) -> Action | None:
-    """Restart what has ended, where the policy says so, by a new container with a fresh filesystem."""
-    outdated = current.labels.get(base.LABEL_SPEC_HASH) != view.spec_hash
-    if view.finished or not (outdated or restarts_after(view.restart_policy, current.exit_code)):
+def _active(boxes: _Boxes) -> dict[str, list[base.Container]]:
+    found = {name: [box for box in held if box.state in restarts.ACTIVE] for name, held in boxes.items()}
+    return {name: held for name, held in found.items() if held}
+
+
+def _inits(slots: Sequence[Slot]) -> list[Slot]:
+    return [slot for slot in slots if slot.role in (Role.INIT, Role.SIDECAR)]
+
+
+def _newest(boxes: _Boxes, memory: Memory, name: str) -> base.Container | None:
+    return restarts.newest_of(memory.of(name), boxes.get(name, ()))
+
+
+def _sandbox_id(view: View, boxes: _Boxes) -> str | None:
+    """Return the id of the running pause container, empty where the Pod needs none, ``None``: it does not run."""
+    if view.pause is None:
+        return ""
+    newest = _newest(boxes, view.memory, PAUSE)
+    return newest.id if newest is not None and newest.state in restarts.ACTIVE else None
+
+
+def _initialized(slots: Sequence[Slot], boxes: _Boxes, memory: Memory, sandbox: str) -> bool:
+    """Return whether the init containers are done: each is passed, or a container that comes after them is there."""
+    for slot in slots:
+        if slot.role is Role.APP and any(order.sandbox_of(box) == sandbox for box in boxes.get(slot.name, ())):
+            return True
+    return all(order.init_done(slot, _newest(boxes, memory, slot.name), memory.of(slot.name), sandbox) for slot in _inits(slots))
+
+
+class _Work:
+    """One decision for a Pod that is to run: collects actions and waits."""
+
+    def __init__(self, view: View, boxes: _Boxes) -> None:
+        self._view = view
+        self._boxes = boxes
+        self.actions: list[Action] = []
+        self.waits: dict[str, Wait] = {}
+
+    def sandbox(self) -> str | None:
+        """See to the pause container; return its id, empty where none is needed, ``None``: the others have to wait for it."""
+        slot = self._view.pause
+        if slot is None:
+            return ""
+        newest = _newest(self._boxes, self._view.memory, PAUSE)
+        if newest is not None and newest.state in restarts.ACTIVE:
+            self._tidy(slot, newest)
+            return newest.id
+        members = [member for member in self._view.slots if member is not slot]
+        held = {name: found for name, found in _active(self._boxes).items() if name != PAUSE}
+        if newest is not None and newest.state is base.ContainerState.CREATED and not held:
+            self._advance(slot, "")
+        elif held or any(member.name in self._view.busy for member in members if member.name in self._boxes):
+            for name, found in sorted(held.items()):
+                if name not in self._view.busy and name not in _retries(self._view, self._boxes):
+                    self._astray(name, found[0].id)
+        else:
+            self._advance(slot, "")
+        why_not = self.waits.pop(PAUSE, None)
+        for member in members:
+            over = restarts.is_over(self._view.memory.of(member.name), member.policy)
+            if not over:
+                waits = Wait(reason="ContainerCreating", message="the Pod's network is being made")
+                self.waits[member.name] = why_not or member.blocked or waits
+            idle = member.name not in held and member.name not in self._view.busy and self._delayed(member) is None
+            if idle and not over and not member.image_ready and member.blocked is None and member.role is not Role.EPHEMERAL:
+                self.actions.append(Pull(name=member.name))  # the image may as well come meanwhile
         return None
-    if view.restart_in_place and not outdated and view.blocked is not None:
-        late = replace(view, blocked=None)
-        return _must_wait(late) or Start(container_id=current.id)
-    return _must_wait(view) or Remove(container_id=current.id)
 
+    def members(self, sandbox: str) -> None:
+        """See to all other containers, in the order of starts."""
+        slots, memory = self._view.slots, self._view.memory
+        done = memory.initialized_in == sandbox or not _inits(slots)
+        free = True
+        for slot in _inits(slots):
+            newest = _newest(self._boxes, memory, slot.name)
+            if not free:
+                self._hold(slot, newest, sandbox, INITIALIZING)
+            elif not done or slot.role is Role.SIDECAR:
+                self._advance(slot, sandbox)
+                free = done or order.init_done(slot, newest, memory.of(slot.name), sandbox)
+        for slot in slots:
+            newest = _newest(self._boxes, memory, slot.name)
+            if slot.role is Role.APP:
+                if not free or not done:
+                    self._hold(slot, newest, sandbox, INITIALIZING if not done else HOOKED)
+                    continue
+                self._advance(slot, sandbox)
+                free = not order.holds_next(slot, newest, busy=slot.name in self._view.busy)
+        for slot in slots:
+            if slot.role is Role.EPHEMERAL:
+                self._ephemeral(slot, sandbox)
 
-def _must_wait(view: View) -> Wait | None:
-    if view.blocked is not None:
-        return view.blocked
-    failed = view.memory.waiting
-    if failed is not None and failed.until_s is not None and view.now_s < failed.until_s:
-        return failed
-    if view.now_s < view.memory.not_before_s:
-        return Wait(
-            reason="CrashLoopBackOff",
-            message=f"back-off {backoff_s(view.memory.crashes - 1):g}s restarting failed container",
-            until_s=view.memory.not_before_s,
-        )
-    return None
+    def _hold(self, slot: Slot, newest: base.Container | None, sandbox: str, why: Wait) -> None:
+        """Make nothing of a container whose turn it is not; what runs already goes on."""
+        if newest is not None and newest.state in restarts.ACTIVE and order.sandbox_of(newest) == sandbox:
+            self._advance(slot, sandbox)
+        elif not restarts.is_over(self._view.memory.of(slot.name), slot.policy):
+            self.waits[slot.name] = why
+            if newest is not None and newest.state in restarts.ACTIVE:
+                self._advance(slot, sandbox)
 
+    def _ephemeral(self, slot: Slot, sandbox: str) -> None:
+        """A debugging container runs once, in the network of the pause container or of the Pod's only one, once that runs."""
+        if self._view.pause is None:
+            apps = [_newest(self._boxes, self._view.memory, other.name) for other in self._view.slots if other.role is Role.APP]
+            if not any(app is not None and app.state is base.ContainerState.RUNNING for app in apps):
+                if not self._boxes.get(slot.name) and not restarts.is_over(self._view.memory.of(slot.name), slot.policy):
+                    self.waits[slot.name] = Wait(reason="ContainerCreating", message="waits for the container whose network it joins")
+                return
+        self._advance(slot, None)
 
-def restarts_after(policy: pod.RestartPolicy, exit_code: int | None) -> bool:
-    """Return whether a container that ended with this code is started again."""
-    return policy == "Always" or (policy == "OnFailure" and exit_code != 0)
+    def _advance(self, slot: Slot, sandbox: str | None) -> None:
+        """See to one container. ``sandbox``: whose network it has to be in; ``None``: any."""
+        if slot.name in self._view.busy:
+            if (failed := self._view.memory.of(slot.name).waiting) is not None or slot.blocked is not None:
+                self.waits[slot.name] = replace(failed or slot.blocked or INITIALIZING, until_s=None)
+            return
+        newest = _newest(self._boxes, self._view.memory, slot.name)
+        if self._tidy(slot, newest):
+            return
+        if newest is None:
+            if not restarts.is_over(self._view.memory.of(slot.name), slot.policy) or self._rerun(slot):
+                self._make(slot)
+            return
+        astray = sandbox is not None and order.sandbox_of(newest) != sandbox
+        outdated = newest.labels.get(base.LABEL_SPEC_HASH) != slot.spec_hash and slot.role is not Role.PAUSE
+        match newest.state:
+            case base.ContainerState.RUNNING:
+                self._keep(slot, newest, outdated=outdated, astray=astray)
+            case base.ContainerState.PAUSED:
+                return  # somebody paused it by hand: it is not ours to undo
+            case base.ContainerState.CREATED if self._refused(slot, newest):
+                self._again(slot, newest, in_place=False)
+            case base.ContainerState.CREATED:
+                self._begin(slot, newest, unfit=outdated or astray)
+            case base.ContainerState.EXITED | base.ContainerState.DEAD:
+                if not restarts.is_over(self._view.memory.of(slot.name), slot.policy) or (slot.role is Role.INIT and astray):
+                    self._again(slot, newest, in_place=not outdated and not astray)
 
+    def _rerun(self, slot: Slot) -> bool:
+        """An init container that is gone is run again where the others wait for it."""
+        return slot.role is Role.INIT and self._view.memory.of(slot.name).ended == 0
 
-def backoff_s(earlier: int) -> float:
-    """Return the delay after ``earlier`` failures before this one."""
-    return min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2.0 ** min(max(earlier, 0), _EVER))
+    def _refused(self, slot: Slot, newest: base.Container) -> bool:
+        history = self._view.memory.of(slot.name)
+        return not history.pending and history.ended is not None and restarts.number_of(newest) == history.restarts
 
+    def _tidy(self, slot: Slot, newest: base.Container | None) -> bool:
+        """Put earlier attempts away, but for the last that has run: its log and its end are still asked for."""
+        found = self._boxes.get(slot.name, ())
+        earlier = [box for box in found if box is not newest]
+        if self._delayed(slot) is not None:
+            return False
+        for box in earlier:
+            if box.state in restarts.ACTIVE:
+                why = "superseded by a newer attempt"
+                self.actions.append(Stop(name=slot.name, container_id=box.id, grace_s=self._view.grace_s, why=why))
+                return True
+        kept = next((box for box in reversed(earlier) if box.state is base.ContainerState.EXITED), None)
+        for box in earlier:
+            if box is not kept or slot.role is Role.PAUSE:
+                self.actions.append(Remove(name=slot.name, container_id=box.id))
+                return True
+        return False
 
-def remember(memory: Memory, containers: tuple[base.Container, ...], now_s: float) -> Memory:
-    """Return the memory after looking at the containers: their number, and, once for each, an end."""
-    if not containers:
-        return memory
-    newest = max(containers, key=lambda container: (_restarts(container), container.created_at, container.id))
-    memory = replace(memory, restarts=max(memory.restarts, _restarts(newest)))
-    if newest.state not in (base.ContainerState.EXITED, base.ContainerState.DEAD) or memory.counted == (newest.id, newest.finished_at):
-        return memory
-    ran_s = (newest.finished_at - newest.started_at).total_seconds() if newest.finished_at and newest.started_at else 0.0
-    crashes = 1 if ran_s >= HEALTHY_AFTER_S else memory.crashes + 1
-    return replace(memory, crashes=crashes, not_before_s=now_s + backoff_s(crashes - 1), counted=(newest.id, newest.finished_at))
+    def _keep(self, slot: Slot, running: base.Container, *, outdated: bool, astray: bool) -> None:
+        if self._delayed(slot) is not None:
+            return
+        grace_s = self._view.grace_s
+        if astray:
+            self._astray(slot.name, running.id)
+        elif outdated:
+            why = "its spec has changed"
+            self.actions.append(Stop(name=slot.name, container_id=running.id, grace_s=grace_s, why=why, replace=True))
+        elif slot.unhealthy:
+            grace_s = grace_s if slot.unhealthy_grace_s is None else slot.unhealthy_grace_s
+            self.actions.append(Stop(name=slot.name, container_id=running.id, grace_s=grace_s, why=slot.unhealthy))
 
+    def _astray(self, name: str, container_id: base.ContainerId) -> None:
+        """Stop what has lost its network. What runs once only is not run again for it, as in Kubernetes."""
+        once = any(slot.name == name and slot.policy == "Never" for slot in self._view.slots)
+        why = "the Pod's network is gone"
+        self.actions.append(Stop(name=name, container_id=container_id, grace_s=self._view.grace_s, why=why, replace=not once))
 
-def failed(memory: Memory, reason: str, message: str, now_s: float) -> Memory:
-    """Return the memory after an action failed: the next try comes after a delay that grows."""
-    wait = Wait(reason=reason, message=message, until_s=now_s + backoff_s(memory.failures))
-    return replace(memory, waiting=wait, failures=memory.failures + 1)
+    def _begin(self, slot: Slot, created: base.Container, *, unfit: bool) -> None:
+        """Start what an interrupted step has created, unless it is of another spec or network."""
+        if (wait := self._must_wait(slot)) is not None and not unfit:
+            self.waits[slot.name] = wait
+        elif unfit:
+            self.actions.append(Remove(name=slot.name, container_id=created.id))
+        else:
+            self.actions.append(Start(name=slot.name, container_id=created.id))
 
+    def _again(self, slot: Slot, ended: base.Container, *, in_place: bool) -> None:
+        """Restart what has ended by a new container with a fresh filesystem."""
+        if slot.restart_in_place and in_place and self._view.blocked is None:
+            late = restarts.must_wait(self._view.memory.of(slot.name), self._view.now_s)
+            if late is not None:
+                self.waits[slot.name] = late
+            else:
+                self.actions.append(Start(name=slot.name, container_id=ended.id))
+        else:
+            self._make(slot)
 
-def succeeded(memory: Memory) -> Memory:
-    """Return the memory after an action that worked."""
-    return replace(memory, waiting=None, failures=0) if memory.failures or memory.waiting else memory
+    def _make(self, slot: Slot) -> None:
+        if (wait := self._must_wait(slot)) is not None:
+            self.waits[slot.name] = wait
+        elif not slot.image_ready:
+            self.actions.append(Pull(name=slot.name))
+        else:
+            self.actions.append(Create(name=slot.name, restarts=self._view.memory.of(slot.name).restarts + 1))
 
+    def _must_wait(self, slot: Slot) -> Wait | None:
+        return self._view.blocked or slot.blocked or restarts.must_wait(self._view.memory.of(slot.name), self._view.now_s)
 
-def _restarts(container: base.Container) -> int:
-    text = container.labels.get(base.LABEL_RESTARTS, "0")
-    return int(text) if text.isdigit() else 0
+    def _delayed(self, slot: Slot) -> Wait | None:
+        failed = self._view.memory.of(slot.name).waiting
+        return failed if failed is not None and failed.until_s is not None and self._view.now_s < failed.until_s else None

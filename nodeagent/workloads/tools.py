@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lattice.client.client import Client
 from lattice.machinery.clock import Clock
 from nodeagent.desired import Desired
 from nodeagent.images.shell import Puller
+from nodeagent.podevents import PodEvents
 from nodeagent.ports.shell import Ports
 from nodeagent.probes.shell import Prober
 from nodeagent.reporter import StatusReporter
 from nodeagent.runtime import base
 from nodeagent.volumes.files import RunDirectory
-from nodeagent.workloads import spec
+from nodeagent.volumes.messages import TerminationMessages
+from nodeagent.workloads import seams, spec
 from nodeagent.workloads.observed import ContainerTable
 
 
@@ -33,9 +35,11 @@ class Tools:
     table: ContainerTable
     ports: Ports
     files: RunDirectory
+    messages: TerminationMessages
     puller: Puller
     prober: Prober
     reporter: StatusReporter
+    events: PodEvents
     node: spec.Node
     starts: asyncio.Semaphore
     """At most four starts at a time: more only lengthen the queue inside Docker (measured)."""
@@ -43,3 +47,9 @@ class Tools:
     """Notes durably that a Pod has ended here, see ``nodeagent.checkpoint``."""
     volume_claims: dict[str, str]
     """Docker volume to the uid of the Pod that is about to mount it. Claimed without an await between look and claim."""
+    networks: seams.Networks = field(default_factory=seams.EngineNetwork)
+    endings: seams.Endings = field(default_factory=seams.NoEndings)
+    holds: list[seams.Holds] = field(default_factory=list)
+    """Why nothing is started now: asked before every start, changes are told by a poke."""
+    verdicts: dict[str, seams.Verdict] = field(default_factory=dict)
+    """Pods that this node ends, by uid; whoever adds one pokes the Pod. Forgotten with the Pod."""

@@ -203,4 +203,4 @@ def test_a_pull_names_one_image(image: str, expected: str) -> None:
 )
 def test_quality_of_service(limits: dict[str, str], requests: dict[str, str], expected: str) -> None:
     resources = pod.ResourceRequirements(limits=limits, requests=requests)
-    assert status.qos_class(pod.Container(name="a", resources=resources)) == expected
+    assert status.qos_class(pod.PodSpec(containers=(pod.Container(name="a", resources=resources),))) == expected
