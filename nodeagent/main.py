@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
-from lattice.api import errors, names
+from lattice.api import errors, line, names
 from lattice.client import kubeconfig
 from lattice.client.client import Client
 from lattice.client.eventsink import ClientEventSink
@@ -44,6 +44,7 @@ from nodeagent.runtime import base
 from nodeagent.runtime.docker import DockerRuntime
 from nodeagent.settings import flags, reading
 from nodeagent.supervisor import Supervisor
+from nodeagent.usage.shell import UsageMeter
 from nodeagent.volumes.files import RunDirectory
 from nodeagent.volumes.messages import TerminationMessages
 from nodeagent.workloads import spec
@@ -143,6 +144,8 @@ class _Agent:
         self._watch = DesiredWatch(client, config.name, self._desired, data, clock, Backoff(_RETRY, rng), self._changed)
         self._guard = RemovalGuard(client, config.name, self._desired, clock, self._changed, self._recorder)
         self.line = ControlLine(client.transport, config.name, clock, Backoff(_LINE_RETRY, rng), self._refusal)
+        self.usage = UsageMeter(runtime, self._tools.table, clock)
+        self.line.handlers[line.USAGE] = self.usage.answer
         self._backoff = Backoff(_RETRY, rng)
         self._save_failed = False
 
