@@ -282,7 +282,6 @@ _SERVICE: Final = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "
 BEHAVIOURS: Final[dict[str, Behaviour]] = {
     # Empty and incomplete
     "an empty list": told(lambda p: [_end(p)]),
-    "an empty list, of a later revision": told(lambda p: [_end(p, newer=5)]),
     "everything but the Pods": told(lambda p: [*_others(p), _end(p)]),
     "the Pods without what they use": told(lambda p: [*_added(*_pods(p)), _end(p)]),
     "nothing, and silence": told(lambda _p: []),
