@@ -116,21 +116,22 @@ async def test_no_answer_of_a_server_stops_a_container(api_server, tmp_path: Pat
         # And the agent is as able as before: it repairs, and it obeys an end that is really asked for.
         victim = next(iter(before.values()))
         runtime.end(victim.id, exit_code=1)
-        pod_name = victim.labels[base.LABEL_POD_NAME]
+        pod_uid = victim.labels[base.LABEL_POD_UID]
 
         async def repaired() -> bool:
             return any(
-                container.labels[base.LABEL_POD_NAME] == pod_name
+                container.labels[base.LABEL_POD_UID] == pod_uid
                 and container.state is base.ContainerState.RUNNING
                 and container.id != victim.id
                 for container in await runtime.list()
             )
 
         await eventually(repaired, 20, "the container to be repaired")
+        uid = (await admin.get(pod.Pod, "p0", "default")).uid
         await admin.delete(pod.Pod, "p0", "default", grace_period_s=1)
 
         async def gone() -> bool:
-            return not any(container.labels[base.LABEL_POD_NAME] == "p0" for container in await runtime.list())
+            return not any(container.labels[base.LABEL_POD_UID] == uid for container in await runtime.list())
 
         await eventually(gone, 30, "the Pod that is deleted to go")
 
