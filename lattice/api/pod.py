@@ -37,6 +37,7 @@ from lattice.api.podspec.resources import ContainerResizePolicy, PodResourceClai
 from lattice.api.podspec.scheduling import (
     Affinity,
     LabelSelector,
+    LabelSelectorRequirement,
     NodeAffinity,
     NodeSelector,
     PodAffinity,
@@ -134,6 +135,7 @@ __all__ = [
     "KeySelector",
     "KeyToPath",
     "LabelSelector",
+    "LabelSelectorRequirement",
     "Lifecycle",
     "LifecycleHandler",
     "LinuxContainerUser",

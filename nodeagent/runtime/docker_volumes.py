@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 from urllib.parse import quote
 
 import orjson
 
 from nodeagent.runtime import base
 from nodeagent.runtime.docker_engine import DockerEngine, filters
+
+_SUB_PATHS: Final = (1, 45)
+"""Version of the API that has them: Docker 26."""
 
 
 class DockerVolumes:
@@ -33,6 +37,10 @@ class DockerVolumes:
                 return None
             raise
         return str(answer["Mountpoint"])
+
+    async def has_volume_sub_paths(self) -> bool:
+        """See ``Runtime``."""
+        return await self._engine.api_version() >= _SUB_PATHS
 
     async def volumes(self, labels: Mapping[str, str]) -> Sequence[str]:
         """See ``Runtime``."""

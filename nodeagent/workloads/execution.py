@@ -59,16 +59,11 @@ class Executor:
         blueprint = blueprint_of(wanted, member, tools)
         for volume in blueprint.volumes:
             tools.volume_claims[volume] = self._uid
+        blueprint = await tools.volumes.prepare(self._uid, blueprint)
         config = spec.with_attempt(blueprint, wanted, restarts=action.restarts, ports=())
         config = await self._in_network(config, member, wanted)
         if member.role is not Role.PAUSE:
             config = self._with_message(config, member, action.restarts)
-        tools.files.write(self._uid, blueprint.files)
-        owner = {base.LABEL_NODE: tools.node.uid}
-        for volume in blueprint.volumes:
-            await tools.runtime.ensure_volume(volume, labels={**owner, base.LABEL_VOLUME: volume})
-        for volume in blueprint.scratch_volumes:
-            await tools.runtime.ensure_volume(volume, labels={**owner, base.LABEL_POD_UID: self._uid})
         try:
             container_id = await tools.runtime.create(config)
         except base.ImageNotFoundError:
@@ -80,6 +75,11 @@ class Executor:
                 if images.policy_of(member.container) == "Never":
                     raise
                 return
+        try:
+            await tools.volumes.settle(blueprint, container_id)
+        except BaseException:
+            await tools.runtime.remove(container_id)  # with the wrong owners it must not start
+            raise
         if member.role is not Role.PAUSE:
             tools.events.say(wanted, member.name, "Normal", podevents.CREATED, f"Created container: {member.name}")
         await self._refresh(container_id)
@@ -99,7 +99,7 @@ class Executor:
             ports = tools.ports.reserve(self._uid, members.published_ports(wanted.spec), sticky)
             if ports:
                 config = replace(config, ports=ports, labels={**config.labels, base.LABEL_HOST_PORTS: spec.host_ports_text(ports)})
-            return await tools.networks.attach(wanted, members.as_pause(config) if member.role is Role.PAUSE else config)
+            return await tools.networks.attach(wanted, config)
         if holder is None:
             raise base.ContainerGoneError("the container whose network this one joins does not run")
         target = getattr(member.container, "target_container_name", None)
@@ -203,11 +203,8 @@ class Executor:
     async def confirm(self, wanted: pod.Pod | None) -> None:
         """Free what the Pod had, note its end on disk, then tell the server: "gone" is never said too early, nor forgotten."""
         tools = self._tools
-        if wanted is None or any(volume.empty_dir is not None for volume in wanted.spec.volumes):
-            for volume in await tools.runtime.volumes({base.LABEL_POD_UID: self._uid, base.LABEL_NODE: tools.node.uid}):
-                await tools.runtime.remove_volume(volume)
+        await tools.volumes.remove(self._uid)
         await tools.networks.detach(wanted, self._uid)
-        tools.files.remove(self._uid)
         tools.messages.remove(self._uid)
         tools.ports.free(self._uid)
         for volume in [volume for volume, holder in tools.volume_claims.items() if holder == self._uid]:
@@ -258,5 +255,13 @@ def blueprint_of(wanted: pod.Pod, member: Member, tools: Tools) -> spec.Blueprin
     Raises:
         spec.ConfigError: something it needs is missing or not supported.
     """
-    seen = members.without_containers(wanted) if member.role is Role.PAUSE else wanted
-    return spec.make_blueprint(seen, member.container, tools.desired.references(), tools.node)
+    if member.role is Role.PAUSE:
+        bare = spec.make_blueprint(members.without_containers(wanted), member.container, tools.desired.references(), tools.node)
+        return spec.with_memory(members.as_pause(bare), wanted)
+    return spec.make_blueprint(wanted, member.container, tools.desired.references(), tools.node, _address(wanted, tools))
+
+
+def _address(wanted: pod.Pod, tools: Tools) -> spec.Address:
+    """Return the Pod's address as far as it is known: of the container that holds its network, else the one it had."""
+    held = next((box.ip for box in tools.table.of_pod(wanted.uid) if box.ip), "")
+    return spec.Address(ip=held or wanted.status.pod_ip or "")

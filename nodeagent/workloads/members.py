@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from lattice.api import meta, pod
+from nodeagent.blueprint.values import Blueprint
 from nodeagent.runtime import base
 from nodeagent.runtime.pause import PAUSE_IMAGE
 from nodeagent.workloads.actions import PAUSE
@@ -68,10 +69,10 @@ def without_containers(wanted: pod.Pod) -> pod.Pod:
     return meta.changed(wanted, spec=meta.changed(wanted.spec, security_context=kept))
 
 
-def as_pause(config: base.ContainerConfig) -> base.ContainerConfig:
-    """Return the configuration of a pause container: it can do nothing but wait."""
-    return replace(
-        config,
+def as_pause(blueprint: Blueprint) -> Blueprint:
+    """Return the blueprint of a pause container: it can do nothing but wait."""
+    config = replace(
+        blueprint.config,
         capabilities=(),
         user=_PAUSE_USER,
         groups=(),
@@ -84,6 +85,7 @@ def as_pause(config: base.ContainerConfig) -> base.ContainerConfig:
         mounts=(),
         env=(),
     )
+    return replace(blueprint, config=config)
 
 
 def joined(

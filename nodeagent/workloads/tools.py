@@ -20,6 +20,7 @@ from nodeagent.reporter import StatusReporter
 from nodeagent.runtime import base
 from nodeagent.volumes.files import RunDirectory
 from nodeagent.volumes.messages import TerminationMessages
+from nodeagent.volumes.shell import PodVolumes
 from nodeagent.workloads import seams, spec
 from nodeagent.workloads.observed import ContainerTable
 
@@ -36,6 +37,7 @@ class Tools:
     ports: Ports
     files: RunDirectory
     messages: TerminationMessages
+    volumes: PodVolumes
     puller: Puller
     prober: Prober
     reporter: StatusReporter

@@ -144,7 +144,7 @@ async def test_limits_rights_and_addresses_are_really_on_the_container(cluster: 
     assert settings["CapDrop"] == ["ALL"]
     assert not {"NET_RAW", "SYS_ADMIN", "MKNOD", "CAP_NET_RAW", "CAP_SYS_ADMIN", "CAP_MKNOD"} & set(settings["CapAdd"])
     assert settings["SecurityOpt"] == ["no-new-privileges"]
-    assert settings["LogConfig"] == {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}}
+    assert settings["LogConfig"] == {"Type": "json-file", "Config": {"max-size": "10485760", "max-file": "3"}}
     assert settings["RestartPolicy"]["Name"] == "no"
     assert settings["Privileged"] is False
 

@@ -1,1 +1,0 @@
-"""What the node and its Pods use: measured when somebody asks, never polled."""
