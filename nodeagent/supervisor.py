@@ -14,11 +14,13 @@ from lattice.api import errors, names, storage
 from lattice.machinery.backoff import Backoff
 from lattice.machinery.tasks import TaskOwner
 from nodeagent.runtime import base
+from nodeagent.workloads.observed import end_told_by
 from nodeagent.workloads.shell import PodWorker
 from nodeagent.workloads.tools import Tools
 
 logger = logging.getLogger(__name__)
 
+_MAX_ASKS: Final = 5
 RESYNC_S: Final = 30.0
 """A missed event is repaired within this time."""
 
@@ -31,6 +33,8 @@ class Supervisor:
         self._backoff = backoff
         self._workers: dict[str, PodWorker] = {}
         self._tasks = TaskOwner("pods")
+        self._asking: dict[base.ContainerId, bool] = {}
+        """Containers that are being inspected after an event; true: there was another event meanwhile."""
         self._reported: frozenset[str] = frozenset()
         self.unknown_pods: tuple[str, ...] = ()
         """``namespace/name`` of the Pods that the server does not know, of which containers are here."""
@@ -88,14 +92,40 @@ class Supervisor:
         table = self._tools.table
         if event.action == "destroy":
             table.drop(event.container_id)
+            self._wake_ours(event)
+            return
+        if (ended := end_told_by(event, table.get(event.container_id))) is not None:
+            table.put(ended)
+            self._wake_ours(event)
+        if event.container_id in self._asking:
+            self._asking[event.container_id] = True
         else:
-            mark = table.mark
-            try:
-                table.put(await self._tools.runtime.inspect(event.container_id), mark=mark)
-            except base.ContainerGoneError:
-                table.drop(event.container_id)
+            self._asking[event.container_id] = False
+            self._tasks.spawn(self._ask(event), name=f"inspect.{event.container_id[:12]}")
+
+    def _wake_ours(self, event: base.RuntimeEvent) -> None:
         if event.labels.get(base.LABEL_NODE) == self._tools.node.uid:
-            self._wake(uid)
+            self._wake(event.labels[base.LABEL_POD_UID])
+
+    async def _ask(self, event: base.RuntimeEvent) -> None:
+        """Inspect a container after an event, again if there were more meanwhile, or the answer was overtaken by what a worker noted."""
+        table, container_id = self._tools.table, event.container_id
+        try:
+            for _ in range(_MAX_ASKS):
+                self._asking[container_id] = False
+                mark = table.mark
+                try:
+                    taken = table.put(await self._tools.runtime.inspect(container_id), mark=mark)
+                except base.ContainerGoneError:
+                    taken = True
+                    table.drop(container_id)
+                self._wake_ours(event)
+                if taken and not self._asking[container_id]:
+                    return
+        except errors.LatticeError as error:
+            logger.debug("cannot inspect a container, the next list will show it", extra={"error": str(error)[:200]})
+        finally:
+            self._asking.pop(container_id, None)
 
     async def _list(self) -> None:
         table = self._tools.table

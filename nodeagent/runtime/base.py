@@ -190,6 +190,8 @@ class Container:
     ports: tuple[PortBinding, ...] = ()
     volumes: tuple[str, ...] = ()
     """Names of the Docker volumes it mounts."""
+    memory_limited: bool = False
+    """It has a memory limit of its own: an end by SIGKILL may be the kernel's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,6 +214,10 @@ class RuntimeEvent:
     container_id: ContainerId
     action: str
     labels: Mapping[str, str]
+    exit_code: int | None = None
+    """Of a ``die``."""
+    at: datetime | None = None
+    """When it happened, by the engine's clock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,6 +48,7 @@ def container(data: Mapping[str, Any]) -> base.Container:
         error=state.get("Error", "") or "",
         ip=next((network["IPAddress"] for network in networks.values() if network.get("IPAddress")), ""),
         ports=tuple(_published((data.get("HostConfig") or {}).get("PortBindings") or {})),
+        memory_limited=bool((data.get("HostConfig") or {}).get("Memory")),
         volumes=tuple(mount["Name"] for mount in data.get("Mounts") or () if mount.get("Type") == "volume" and mount.get("Name")),
     )
 
@@ -110,8 +111,14 @@ def image_details(data: Mapping[str, Any]) -> base.ImageDetails:
 def event(data: Mapping[str, Any]) -> base.RuntimeEvent:
     """Return the value of one line of ``GET /events``."""
     actor = data.get("Actor") or {}
+    attributes = actor.get("Attributes") or {}
+    code, at_ns = attributes.get("exitCode", ""), data.get("timeNano")
     return base.RuntimeEvent(
-        container_id=base.ContainerId(actor.get("ID", "")), action=data.get("Action", ""), labels=actor.get("Attributes") or {}
+        container_id=base.ContainerId(actor.get("ID", "")),
+        action=data.get("Action", ""),
+        labels=attributes,
+        exit_code=int(code) if code.isdigit() else None,
+        at=datetime.fromtimestamp(at_ns / 1e9, UTC) if isinstance(at_ns, int) else None,
     )
 
 

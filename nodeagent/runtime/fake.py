@@ -152,6 +152,7 @@ class FakeRuntime(FakeStreams):
             created_at=self._clock.now(),
             ports=config.ports,
             volumes=volumes,
+            memory_limited=config.memory_bytes is not None,
         )
         box = self._boxes[container_id] = _Box(config, seen)
         self.changes.append(f"create {config.name}")
@@ -368,7 +369,15 @@ class FakeRuntime(FakeStreams):
 
     def _tell(self, box: _Box, action: str) -> None:
         for queue in self._subscribers:
-            queue.put_nowait(base.RuntimeEvent(container_id=box.seen.id, action=action, labels=box.seen.labels))
+            queue.put_nowait(
+                base.RuntimeEvent(
+                    container_id=box.seen.id,
+                    action=action,
+                    labels=box.seen.labels,
+                    exit_code=box.seen.exit_code if action == "die" else None,
+                    at=self._clock.now(),
+                )
+            )
 
 
 def _has(held: Mapping[str, str], asked: Mapping[str, str]) -> bool:

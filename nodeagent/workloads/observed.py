@@ -8,6 +8,8 @@ hides a new container nor brings a removed one back.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
+from typing import Final
 
 from nodeagent.runtime import base
 
@@ -29,13 +31,18 @@ class ContainerTable:
         """The number of the last change: take it before asking, and hand it in with the answer."""
         return self._count
 
-    def put(self, container: base.Container, *, mark: int | None = None) -> None:
-        """Note a container. With ``mark``: unless something newer is known."""
+    def get(self, container_id: base.ContainerId) -> base.Container | None:
+        """Return what is known of a container."""
+        return self._containers.get(container_id)
+
+    def put(self, container: base.Container, *, mark: int | None = None) -> bool:
+        """Note a container. With ``mark``: unless something newer is known. Return whether it was noted."""
         if mark is not None and self._changed.get(container.id, -1) > mark:
-            return
+            return False
         self._count += 1
         self._containers[container.id] = container
         self._changed[container.id] = self._count
+        return True
 
     def drop(self, container_id: base.ContainerId) -> None:
         """Note that a container is gone."""
@@ -66,3 +73,21 @@ class ContainerTable:
             if active and volume in container.volumes and container.labels.get(base.LABEL_POD_UID) != except_pod:
                 return container
         return None
+
+
+def end_told_by(event: base.RuntimeEvent, known: base.Container | None) -> base.Container | None:
+    """Return a container as it is after the event of its end, ``None`` where the event does not tell it surely.
+
+    An inspect call waits some 60 ms for the engine to clean up after an end (measured); the event is there before. Not trusted: an end by
+    SIGKILL under a memory limit, because the event does not say whether it was the kernel's; and the end of an earlier run.
+    """
+    if event.action != "die" or event.exit_code is None or event.at is None or known is None:
+        return None
+    if known.state is not base.ContainerState.RUNNING or (event.exit_code == _SIGKILL and known.memory_limited):
+        return None
+    if known.started_at is None or event.at < known.started_at:
+        return None
+    return replace(known, state=base.ContainerState.EXITED, exit_code=event.exit_code, finished_at=event.at, ip="")
+
+
+_SIGKILL: Final = 137

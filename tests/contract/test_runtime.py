@@ -267,6 +267,38 @@ async def test_events_begin_with_the_subscription_and_tell_the_life(runtime: bas
     assert [action for action in seen if action in ("create", "start", "die", "destroy")] == ["create", "start", "die", "destroy"]
 
 
+async def test_the_event_of_an_end_says_what_an_inspect_call_says_later(runtime: base.Runtime, mark: str) -> None:
+    """The agent decides on the event, because an inspect call waits for the engine's cleaning up."""
+    if isinstance(runtime, FakeRuntime):
+        runtime.programs[("sh", "-c", "exit 3")] = Program(run_for_s=0.0, exit_code=3)
+    ends: list[base.RuntimeEvent] = []
+    subscribed = asyncio.Event()
+
+    async def follow() -> None:
+        async with aclosing(runtime.events()) as events:
+            async for event in events:
+                if event.action == base.EVENT_SUBSCRIBED:
+                    subscribed.set()
+                elif event.labels.get("test") == mark and event.action == "die":
+                    ends.append(event)
+
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(follow())
+        async with asyncio.timeout(10):
+            await subscribed.wait()
+        created = await runtime.create(make_config(mark, command=("sh", "-c", "exit 3"), memory_bytes=32 * 1024**2))
+        await runtime.start(created)
+        await eventually(lambda: bool(ends), what="the die event")
+        task.cancel()
+    found = await runtime.inspect(created)
+    assert found.memory_limited
+    assert (ends[0].container_id, ends[0].exit_code, found.exit_code) == (created, 3, 3)
+    assert ends[0].at is not None
+    assert found.finished_at is not None
+    assert abs((ends[0].at - found.finished_at).total_seconds()) < 5
+    await runtime.remove(created)
+
+
 async def test_an_engine_that_is_away_is_said_to_be_away(runtime: base.Runtime) -> None:
     away: base.Runtime
     if isinstance(runtime, FakeRuntime):
