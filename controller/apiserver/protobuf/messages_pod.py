@@ -1,6 +1,6 @@
 """Messages of Pods: ``k8s.io/api`` core/v1. See ``messages_meta.py``.
 
-Volumes of cloud providers, ephemeral containers and device claims are left out: a Pod that has one is refused with the field's number, as
+Volumes of cloud providers and claims of devices are left out: a Pod that has one is refused with the field's number, as
 the same Pod in JSON is refused with its name.
 """
 
@@ -18,7 +18,8 @@ POD: Final[Mapping[str, str]] = {
         initContainers=20 Container*, automountServiceAccountToken=21 bool?, tolerations=22 Toleration*, hostAliases=23 HostAlias*,
         priorityClassName=24 string, priority=25 int32?, dnsConfig=26 PodDNSConfig?, shareProcessNamespace=27 bool?,
         readinessGates=28 PodReadinessGate*, runtimeClassName=29 string?, enableServiceLinks=30 bool?, preemptionPolicy=31 string?,
-        overhead=32 Quantity{}, topologySpreadConstraints=33 TopologySpreadConstraint*, setHostnameAsFQDN=35 bool?, os=36 PodOS?,
+        overhead=32 Quantity{}, topologySpreadConstraints=33 TopologySpreadConstraint*, ephemeralContainers=34 EphemeralContainer*,
+        setHostnameAsFQDN=35 bool?, os=36 PodOS?,
         hostUsers=37 bool?, schedulingGates=38 PodSchedulingGate*, resources=40 ResourceRequirements?, hostnameOverride=41 string?""",
     "PodOS": "name=1 string",
     "PodSchedulingGate": "name=1 string",
@@ -56,9 +57,11 @@ POD: Final[Mapping[str, str]] = {
         lifecycle=12 Lifecycle?, terminationMessagePath=13 string, imagePullPolicy=14 string, securityContext=15 SecurityContext?,
         stdin=16 bool, stdinOnce=17 bool, tty=18 bool, envFrom=19 EnvFromSource*, terminationMessagePolicy=20 string,
         volumeDevices=21 VolumeDevice*, startupProbe=22 Probe?, resizePolicy=23 ContainerResizePolicy*, restartPolicy=24 string?""",
+    "EphemeralContainer": "ephemeralContainerCommon=1 Container>, targetContainerName=2 string",
     "ContainerPort": "name=1 string, hostPort=2 int32, containerPort=3 int32, protocol=4 string, hostIP=5 string",
     "ContainerResizePolicy": "resourceName=1 string, restartPolicy=2 string",
-    "ResourceRequirements": "limits=1 Quantity{}, requests=2 Quantity{}",
+    "ResourceRequirements": "limits=1 Quantity{}, requests=2 Quantity{}, claims=3 ResourceClaim*",
+    "ResourceClaim": "name=1 string, request=2 string",
     "EnvVar": "name=1 string, value=2 string, valueFrom=3 EnvVarSource?",
     "EnvVarSource": """fieldRef=1 ObjectFieldSelector?, resourceFieldRef=2 ResourceFieldSelector?, configMapKeyRef=3 KeySelector?,
         secretKeyRef=4 KeySelector?""",
@@ -116,7 +119,10 @@ POD: Final[Mapping[str, str]] = {
         observedGeneration=7 int64""",
     "ContainerStatus": """name=1 string, state=2 ContainerState, lastState=3 ContainerState, ready=4 bool, restartCount=5 int32,
         image=6 string, imageID=7 string, containerID=8 string, started=9 bool?, allocatedResources=10 Quantity{},
-        resources=11 ResourceRequirements?""",
+        resources=11 ResourceRequirements?, volumeMounts=12 VolumeMountStatus*, user=13 ContainerUser?, stopSignal=15 string?""",
+    "VolumeMountStatus": "name=1 string, mountPath=2 string, readOnly=3 bool, recursiveReadOnly=4 string?",
+    "ContainerUser": "linux=1 LinuxContainerUser?",
+    "LinuxContainerUser": "uid=1 int64, gid=2 int64, supplementalGroups=3 int64*",
     "ContainerState": """waiting=1 ContainerStateWaiting?, running=2 ContainerStateRunning?, terminated=3 ContainerStateTerminated?""",
     "ContainerStateWaiting": "reason=1 string, message=2 string",
     "ContainerStateRunning": "startedAt=1 Time",
