@@ -189,7 +189,7 @@ NAME = wire.bytes_field(1, wire.bytes_field(1, b"n"))
         (envelope("v1", "Namespace", NAME + NAME), "Namespace.metadata is there twice"),
         (envelope("v1", "Namespace", wire.bytes_field(77, b"x")), "Namespace has no field 77"),
         (envelope("v1", "Namespace", wire.integer_field(77, 1)), "Namespace has no field 77"),
-        (envelope("v1", "Pod", wire.bytes_field(2, wire.bytes_field(34, b"x"))), "PodSpec has no field 39"),
+        (envelope("v1", "Pod", wire.bytes_field(2, wire.bytes_field(39, b"x"))), "PodSpec has no field 39"),
         (envelope("v1", "Namespace", wire.bytes_field(1, wire.bytes_field(1, b"\xff"))), "not UTF-8"),
         (envelope("v1", "Namespace", wire.bytes_field(1, wire.bytes_field(8, wire.integer_field(1, 1 << 62)))), "out of range"),
         (
