@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lattice.api import conditions, errors, event, names, node, pod
-from lattice.cli import approve
+from lattice.api import conditions, event, names, node, pod
 from lattice.client.client import Client
 from lattice.client.http import HttpTransport
 from lattice.machinery.clock import SystemClock
@@ -52,6 +51,15 @@ class World:
     async def condition(self) -> node.NodeCondition | None:
         return conditions.get_condition((await self.admin.get(node.Node, NODE)).status.conditions, names.CONDITION_REMOVALS_HELD)
 
+    async def occasion(self) -> str:
+        """Return the name of the occasion on which removals are held, empty for none."""
+        return (await self.admin.get(node.Node, NODE)).metadata.annotations.get(names.ANNOTATION_REMOVALS_HELD, "")
+
+    async def approve(self, occasion: str) -> None:
+        """As `lattice node approve-removals` does it."""
+        patch = {"metadata": {"annotations": {names.ANNOTATION_REMOVALS_APPROVED: occasion}}}
+        await self.admin.patch(node.Node, NODE, None, patch)
+
     async def delete_all_while_the_agent_is_away(self) -> None:
         """Run the Pods, stop the agent, delete them all: the next agent sees every removal at once, and the Pods as old ones."""
         async with self.agent():
@@ -81,25 +89,26 @@ async def world(api_server, tmp_path: Path) -> AsyncIterator[World]:
 
 async def test_they_wait_until_a_person_approves_them(world: World) -> None:
     await world.delete_all_while_the_agent_is_away()
-    with pytest.raises(errors.UsageError, match="holds no removals back"):
-        await approve.held(world.admin, NODE)
+    assert await world.occasion() == ""
     async with world.agent():
-        await eventually(world.condition, 20, "the condition")
+        shown = await eventually(world.condition, 20, "the condition")
+        assert shown is not None
         assert len(await world.names_running()) == PODS
-        occasion, message = await approve.held(world.admin, NODE)
-        assert f"the removal of {PODS} Pods waits" in message
-        assert "default/p0" in message
+        occasion = await world.occasion()
+        assert occasion
+        assert f"the removal of {PODS} Pods waits" in (shown.message or "")
+        assert "default/p0" in (shown.message or "")
 
         async def told() -> bool:
             return any(e.reason == "TooManyRemovals" for e in (await world.admin.list(event.Event, "default")).items)
 
         await eventually(told, 20, "the Event")
-        await approve.approve(world.admin, NODE, "another occasion")
+        await world.approve("another occasion")
     async with world.agent():  # an agent that starts again finds the occasion that the person was told of
         await eventually(world.condition, 20, "the condition again")
         assert len(await world.names_running()) == PODS
-        assert (await approve.held(world.admin, NODE))[0] == occasion
-        await approve.approve(world.admin, NODE, occasion)
+        assert await world.occasion() == occasion
+        await world.approve(occasion)
         await eventually(world.gone, 30, "the Pods to go")
 
         async def forgotten() -> bool:
