@@ -6,7 +6,7 @@
       lock                 held (flock) by the running agent
       node.json            {"uuid": ...}             the Node's identity, made once
       node.key             32 bytes                  what Secrets are sealed with, see ``sealing.py``
-      cluster.json         {"clusterID", "epoch"}    the cluster it belongs to, the highest store epoch it has seen
+      cluster.json         {"clusterID", "epoch", "revision"}  the cluster it belongs to, the highest epoch and revision of its store seen
       desired.json         line 1: {"format": 2, "sha256": <of line 2>}; line 2: {"objects": [Pods, ConfigMaps, claims, volumes],
                            "sealed": base64 of the sealed JSON list of Secrets}
       ended                one uid a line: Pods of ``desired.json`` whose end this node has reached, so that an agent that is killed
@@ -45,10 +45,12 @@ FORMAT: Final = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterMark:
-    """Which cluster, and how new its store."""
+    """Which cluster, and how new its store. Epoch first, then revision: a restore raises the epoch and may lower the revision."""
 
     cluster_id: str
     epoch: int
+    revision: int | None = None
+    """Of the store, at the last snapshot; ``None``: not told."""
 
 
 class DataDirectory:
@@ -106,16 +108,31 @@ class DataDirectory:
         if self._mark is None and path.exists():
             try:
                 data = orjson.loads(path.read_bytes())
-                self._mark = ClusterMark(cluster_id=str(data["clusterID"]), epoch=int(data["epoch"]))
+                revision = data.get("revision")
+                self._mark = ClusterMark(
+                    cluster_id=str(data["clusterID"]), epoch=int(data["epoch"]), revision=None if revision is None else int(revision)
+                )
             except (ValueError, KeyError, TypeError) as error:
                 raise errors.UsageError(f"{path} is damaged; remove it if this node has not changed its cluster") from error
         return self._mark
 
     def set_cluster_mark(self, mark: ClusterMark) -> None:
-        """Remember a cluster and epoch."""
-        if mark != self.cluster_mark():
-            _write(self._root / "cluster.json", orjson.dumps({"clusterID": mark.cluster_id, "epoch": mark.epoch}))
-            self._mark = mark
+        """Remember a cluster, epoch and revision.
+
+        Raises:
+            OSError: another cluster or epoch could not be written. A revision that could not be is remembered until the agent ends.
+        """
+        known = self.cluster_mark()
+        if mark == known:
+            return
+        try:
+            content = {"clusterID": mark.cluster_id, "epoch": mark.epoch, "revision": mark.revision}
+            _write(self._root / "cluster.json", orjson.dumps(content))
+        except OSError as error:
+            if known is None or (known.cluster_id, known.epoch) != (mark.cluster_id, mark.epoch):
+                raise
+            logger.debug("cannot write the revision of the last snapshot", extra={"error": str(error)[:200]})
+        self._mark = mark
 
     def mark_ended(self, pod_uid: str) -> None:
         """Note, durably, that a Pod has ended here. Must come before the server is told: then nobody else will say so again."""

@@ -1,6 +1,7 @@
 """Settings of an agent as values. Read from flags, environment and file by ``nodeagent.settings``, or built by a test.
 
-Each field but ``transport`` has a row in ``nodeagent/settings/table.py`` that says how it is written; a test holds the two together.
+Each field but ``transport`` and ``sources`` has a row in ``nodeagent/settings/table.py`` that says how it is written; a test holds
+the two together.
 """
 
 from __future__ import annotations
@@ -111,6 +112,9 @@ class AgentConfig:
     """The local API's Unix socket; ``None``: ``agent.sock`` in the data directory."""
     metrics_address: str | None = None
     """``HOST:PORT`` for Prometheus; ``None``: no such port is opened."""
+
+    sources: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """Setting to who said it: ``flag --cpu``, ``LATTICE_NODE_CPU`` or ``<file>: cpu``. For people; nothing depends on it."""
 
     def run_directory(self, node_uid: str) -> Path:
         """Return where the files of Pods go."""

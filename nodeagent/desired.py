@@ -3,7 +3,8 @@
 Owned by the agent's main task; the workers read :class:`Desired`. The rules that keep containers alive:
 
 * A snapshot counts only when it is complete (its bookmark) and says the cluster id that this node belongs to, and no lower store epoch
-  than the highest it has seen. Else nothing of it is taken over, and :attr:`Desired.frozen` says why: what runs goes on running.
+  than the highest it has seen, and within that epoch no lower revision. Else nothing of it is taken over, and :attr:`Desired.frozen`
+  says why: what runs goes on running. A Pod that is older than the one that is known is not taken over either.
 * Absence means nothing: a Pod that a snapshot does not have is marked unknown and goes on; so does one whose object is deleted. Only a
   deletion timestamp or a Tombstone ends a Pod.
 * Too many removals at once wait for a person (``removals/plan.py``): until then the workers are shown the Pods as they were before.
@@ -35,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 SILENCE_S: Final = 90.0
 """The server sends a bookmark every 30 s; three missed ones are a dead line."""
+_EVENTS: Final = frozenset({"ADDED", "MODIFIED", "DELETED"})
 _ANNOTATION_END: Final = "k8s.io/initial-events-end"
 _ANNOTATION_CLUSTER: Final = "lattice.dev/cluster-id"
 _ANNOTATION_EPOCH: Final = "lattice.dev/store-epoch"
@@ -100,8 +102,15 @@ class Desired:
 
     def put(self, obj: meta.Object) -> str | None:
         """Take an object in; return the uid of the Pod that it concerns, ``None`` for all."""
+        if self._is_stale(obj):
+            return None
         self._judge([obj])
         return self._put(obj)
+
+    def _is_stale(self, obj: meta.Object) -> bool:
+        """Return whether a Pod is older than the one that is known: a server that repeats itself restarts nothing."""
+        known = self.pods.get(obj.uid) if isinstance(obj, pod.Pod) else None
+        return known is not None and _revision(obj) < _revision(known)
 
     def _put(self, obj: meta.Object) -> str | None:
         key = (obj.namespace, obj.name)
@@ -157,8 +166,16 @@ class Desired:
                 pass
         return None
 
-    def replace_all(self, objects: list[meta.Object]) -> None:
-        """Take a complete snapshot in. Pods that it does not have become unknown; nothing is forgotten of them."""
+    def replace_all(self, objects: list[meta.Object], *, restored: bool = False) -> None:
+        """Take a complete snapshot in. Pods that it does not have become unknown; nothing is forgotten of them.
+
+        Args:
+            objects: all of it.
+            restored: the store's epoch has risen, so that older revisions count.
+        """
+        shown = {obj.uid for obj in objects if isinstance(obj, pod.Pod)}
+        if not restored:
+            objects = [obj for obj in objects if not self._is_stale(obj)]
         for held in (self.tombstones, self.secrets, self.config_maps, self.claims, self.volumes):
             held.clear()
         asked = {_end_of(obj) for obj in objects}
@@ -169,7 +186,7 @@ class Desired:
         self._judge(objects)
         for obj in objects:
             self._put(obj)
-        self.unknown = set(self.pods) - {obj.uid for obj in objects if isinstance(obj, pod.Pod)}
+        self.unknown = set(self.pods) - shown
 
     def forget(self, pod_uid: str) -> None:
         """Drop a Pod whose end is confirmed."""
@@ -211,6 +228,12 @@ class Desired:
         self._gate = removals.ask(self._gate, ends, known, now_s)
         if self._gate.held:
             self.holding.set()
+
+
+def _revision(obj: meta.Object) -> int:
+    """Return an object's revision. Our server's are numbers; anything else is older than every number."""
+    text = obj.metadata.resource_version or ""
+    return int(text) if text.isascii() and text.isdigit() else 0
 
 
 def _end_of(obj: meta.Object) -> str:
@@ -274,18 +297,33 @@ class DesiredWatch:
                 document = orjson.loads(event.raw)
                 if event.type == "BOOKMARK":
                     if snapshot is not None and self._is_end(document):
-                        self._accept(document)
-                        self._desired.replace_all(snapshot)
+                        self._desired.replace_all(snapshot, restored=self._accept(document))
                         self._desired.synced, snapshot = True, None
                         self._backoff.reset()
                         self._tell(None)
                     continue
                 obj = scheme.parse_object(document)
+                self._check(obj)
+                if event.type not in _EVENTS:
+                    raise ValueError(f"an event of the type {event.type}")
                 if snapshot is not None:
+                    if event.type == "DELETED":
+                        raise ValueError("something is deleted from a snapshot that has not ended")
                     snapshot.append(obj)
                     continue
                 uid = self._desired.take_away(obj) if event.type == "DELETED" else self._desired.put(obj)
                 self._tell(uid)
+
+    def _check(self, obj: meta.Object) -> None:
+        """Refuse an object that no server of ours would show to this node.
+
+        Raises:
+            ValueError: it is nonsense; so is the snapshot that it is part of.
+        """
+        if not obj.uid or not obj.name:
+            raise ValueError(f"a {obj.kind} without a uid or a name")
+        if isinstance(obj, pod.Pod) and (not obj.spec.containers or obj.spec.node_name != self._node_name):
+            raise ValueError(f"Pod {obj.namespace}/{obj.name} has no containers, or is of another node")
 
     @staticmethod
     def _is_end(document: dict[str, object]) -> bool:
@@ -293,8 +331,8 @@ class DesiredWatch:
         annotations = metadata.get("annotations") if isinstance(metadata, dict) else None
         return isinstance(annotations, dict) and annotations.get(_ANNOTATION_END) == "true"
 
-    def _accept(self, bookmark: dict[str, object]) -> None:
-        """Believe a snapshot, or freeze.
+    def _accept(self, bookmark: dict[str, object]) -> bool:
+        """Believe a snapshot, or freeze; return whether its store was restored since the last one.
 
         Raises:
             errors.UnavailableError: it is not of our cluster, or older than what we have seen.
@@ -302,14 +340,20 @@ class DesiredWatch:
         metadata = bookmark["metadata"]
         assert isinstance(metadata, dict)
         annotations = metadata["annotations"]
-        offered = ClusterMark(cluster_id=str(annotations[_ANNOTATION_CLUSTER]), epoch=int(annotations[_ANNOTATION_EPOCH]))
-        reason = refusal(self._data.cluster_mark(), offered)
+        offered = ClusterMark(
+            cluster_id=str(annotations[_ANNOTATION_CLUSTER]),
+            epoch=int(annotations[_ANNOTATION_EPOCH]),
+            revision=int(metadata["resourceVersion"]),
+        )
+        known = self._data.cluster_mark()
+        reason = refusal(known, offered)
         if reason:
             self._desired.frozen = reason
             self._changed(None)
             raise errors.UnavailableError(f"nothing is changed on this node: {reason}")
         self._desired.frozen = ""
         self._data.set_cluster_mark(offered)
+        return known is not None and offered.epoch > known.epoch
 
     def _tell(self, uid: str | None) -> None:
         self._desired.unsaved = True
@@ -318,8 +362,13 @@ class DesiredWatch:
 
 def refusal(known: ClusterMark | None, offered: ClusterMark) -> str:
     """Return why a server's word does not count on this node, empty if it does."""
-    if known is None or (known.cluster_id == offered.cluster_id and offered.epoch >= known.epoch):
+    if known is None:
         return ""
     if known.cluster_id != offered.cluster_id:
         return f"the server is of cluster {offered.cluster_id}, this node belongs to {known.cluster_id}; use another data directory to move"
-    return f"the server's store is of epoch {offered.epoch}, this node has seen {known.epoch}: it is an older copy"
+    if offered.epoch < known.epoch:
+        return f"the server's store is of epoch {offered.epoch}, this node has seen {known.epoch}: it is an older copy"
+    if offered.epoch == known.epoch and offered.revision is not None and offered.revision < (known.revision or 0):
+        seen = f"is at revision {offered.revision}, this node has seen {known.revision}"
+        return f"the server's store {seen}: it is an older copy; `lattice restore` would have raised its epoch"
+    return ""

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
-from lattice.api import errors, names
+from lattice.api import errors, line, names
 from lattice.client import kubeconfig
 from lattice.client.client import Client
 from lattice.client.eventsink import ClientEventSink
@@ -28,9 +28,16 @@ from nodeagent import strays
 from nodeagent.blueprint.rules import rules_of
 from nodeagent.checkpoint import ClusterMark, DataDirectory
 from nodeagent.config import AgentConfig
+from nodeagent.controls.api import LocalApi
+from nodeagent.controls.cleaning import Cleaner, check_left
+from nodeagent.controls.owner import Owner
+from nodeagent.controls.pause import Pause
 from nodeagent.desired import Desired, DesiredWatch, refusal
 from nodeagent.events import BelievedSink
 from nodeagent.facts import Fact
+from nodeagent.failures.shell import FAILURES, FailureKeeper
+from nodeagent.failures.store import FailureStore
+from nodeagent.images.ahead import PullAhead
 from nodeagent.images.shell import Puller
 from nodeagent.line import ControlLine
 from nodeagent.node import NodeKeeper
@@ -45,6 +52,7 @@ from nodeagent.runtime import base
 from nodeagent.runtime.docker import DockerRuntime
 from nodeagent.settings import flags, reading
 from nodeagent.supervisor import Supervisor
+from nodeagent.usage.shell import UsageMeter
 from nodeagent.volumes.files import RunDirectory
 from nodeagent.volumes.live import LiveFiles
 from nodeagent.volumes.messages import TerminationMessages
@@ -57,6 +65,8 @@ logger = logging.getLogger(__name__)
 
 _RETRY = BackoffPolicy(base_s=0.2, cap_s=5.0)
 """For server and engine: both come back at once or soon, and each retry is one request from one node."""
+_AHEAD_RETRY = BackoffPolicy(base_s=10.0, cap_s=600.0)
+"""For images that are pulled ahead: nobody waits for them, and registries count requests."""
 _LINE_RETRY = BackoffPolicy(base_s=0.2, cap_s=15.0)
 """For the control line: whoever waits for a log sees it go on soon after the server is back."""
 
@@ -74,6 +84,7 @@ async def run_agent(config: AgentConfig, *, stop: asyncio.Event, runtime: base.R
         errors.UsageError: the settings cannot work: another agent under this name or on this data directory.
     """
     clock = clock or SystemClock()
+    check_left(config.data_dir)
     data = DataDirectory(config.data_dir)
     data.open()
     async with AsyncExitStack() as stack:
@@ -133,6 +144,8 @@ class _Agent:
             volume_claims={},
         )
         self._live = LiveFiles(files)
+        self._pause = Pause(config.data_dir, self._tools.table, clock, lambda: self._supervisor.poke(None))
+        self._tools.holds.append(self._pause.hold)
         self._supervisor = Supervisor(self._tools, Backoff(_RETRY, rng))
         self._keeper = NodeKeeper(
             config,
@@ -149,14 +162,62 @@ class _Agent:
         self._watch = DesiredWatch(client, config.name, self._desired, data, clock, Backoff(_RETRY, rng), self._changed)
         self._guard = RemovalGuard(client, config.name, self._desired, clock, self._changed, self._recorder)
         self.line = ControlLine(client.transport, config.name, clock, Backoff(_LINE_RETRY, rng), self._refusal)
+        self.usage = UsageMeter(runtime, self._tools.table, clock)
+        self.line.handlers[line.USAGE] = self.usage.answer
         self._backoff = Backoff(_RETRY, rng)
         self._save_failed = False
+        self._left = asyncio.Event()
+        """Set when this machine has left its cluster: the agent ends."""
+        self._failures = FailureStore(config.data_dir)
+        keeper = FailureKeeper(runtime, self._failures, self._desired, clock, self._tools.events, self._pause.is_stopping)
+        self._tools.endings = keeper
+        self.line.handlers[FAILURES] = keeper.answer
+        ahead = Backoff(_AHEAD_RETRY, rng)
+        self._ahead = PullAhead(config.images, runtime, self._tools.puller, clock, ahead, lambda _image: None)
+        self._api = LocalApi(config.socket_path(), self._owner(config, client, runtime))
+
+    def _owner(self, config: AgentConfig, client: Client, runtime: base.Runtime) -> Owner:
+        """Return what the owner of the machine controls."""
+        tools = self._tools
+        cleaner = Cleaner(
+            config,
+            tools.node.uid,
+            client,
+            runtime,
+            self._clock,
+            self._desired,
+            tools.table,
+            self._pause,
+            remove_rules=_no_rules,
+            wake=lambda: self._supervisor.poke(None),
+            end=self._left.set,
+        )
+        return Owner(
+            config,
+            tools.node.uid,
+            self._clock,
+            desired=self._desired,
+            table=tools.table,
+            reporter=self._reporter,
+            pause=self._pause,
+            cleaner=cleaner,
+            failures=self._failures,
+            ahead=self._ahead,
+            connected=lambda: self.line.connected,
+            engine_problem=lambda: self._supervisor.unavailable,
+            facts=self._facts,
+            node_status=lambda: self._keeper.written,
+            usage=dict,
+        )
 
     async def run(self, stop: asyncio.Event) -> None:
         for obj in self._data.load_desired():
             self._desired.remember(obj)
+        self._failures.load()
+        self._pause.load()
         self._recorder.start()
         try:
+            await self._api.start()
             async with asyncio.TaskGroup() as group:
                 tasks = [
                     group.create_task(coroutine)
@@ -165,11 +226,13 @@ class _Agent:
                         self._supervisor.resync(),
                         self._reporter.run(),
                         self._pressure.run(),
+                        self._pause.run(self._tools.runtime, self._desired.pods),
+                        self._ahead.run(),
                         self._serve(),
                         self._every_second(),
                     )
                 ]
-                await stop.wait()
+                await first_of(stop, self._left)
                 for task in tasks:
                     task.cancel()
         except BaseExceptionGroup as group_error:
@@ -178,11 +241,13 @@ class _Agent:
                 raise _first(usage) from None
             raise
         finally:
+            await self._api.stop()
             await self._supervisor.stop()
             await self._pulls.stop()
             await self._prober.close()
             await self._recorder.stop()
-            self._save()
+            if not self._left.is_set():
+                self._save()
 
     async def _serve(self) -> None:
         """Register, however long the server is away; then keep node, lease and watch going."""
@@ -212,7 +277,7 @@ class _Agent:
     def _facts(self) -> list[Fact]:
         """Return all conditions of the Node but Ready."""
         kept = (strays.unknown_fact(self._supervisor.unknown_pods), self._guard.fact())
-        return [*self._pressure.facts(), *(fact for fact in kept if fact is not None)]
+        return [*self._pressure.facts(), *self._pause.facts(), *(fact for fact in kept if fact is not None)]
 
     def _refresh_files(self) -> None:
         """Bring the files of Pods up to date with the objects that they show."""
@@ -254,6 +319,17 @@ class _Agent:
         if mark is not None and mark.cluster_id != self._tools.node.cluster_id:
             self._tools.node = replace(self._tools.node, cluster_id=mark.cluster_id)
         self._supervisor.poke(pod_uid)
+
+
+async def _no_rules() -> None:
+    """There are none."""
+
+
+async def first_of(*events: asyncio.Event) -> None:
+    """Wait until one of the events is set."""
+    async with TaskOwner("events") as tasks:
+        waiting = [tasks.spawn(event.wait(), name="wait") for event in events]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
 
 
 def _thresholds(config: AgentConfig) -> pressure_plan.Thresholds:

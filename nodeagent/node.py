@@ -67,6 +67,11 @@ class NodeKeeper:
         self._images: Sequence[base.Image] = ()
         self._images_at_s = float("-inf")
 
+    @property
+    def written(self) -> node.NodeStatus | None:
+        """The status that was written last, ``None`` before the first one."""
+        return self._written
+
     def disk_paths(self) -> tuple[Path, ...]:
         """Return directories on the disk that Pods fill, the best first: Docker's, where the agent may look at it."""
         return (*((Path(self._data_root),) if self._data_root else ()), self._config.data_dir)

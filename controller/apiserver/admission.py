@@ -144,8 +144,11 @@ class NodeRestriction:
             message = f'{resource.qualified} "{name}" is forbidden: node "{node}" {problem}'
             raise errors.ForbiddenError(message, details=resource.details(name))
 
-    @staticmethod
-    def _node(node: str, subresource: str, new: Object | None, old: Object | None) -> str:
+    def _node(self, node: str, subresource: str, new: Object | None, old: Object | None) -> str:
+        if new is None and old is not None and old["metadata"]["name"] == node:
+            # It leaves. Pods that it still has would never end: nobody else can confirm their end.
+            left = sum(entry.fields.get("spec.nodeName") == node for entry in self._cache.entries.values())
+            return f"is not allowed to delete itself while {left} Pods are bound to it" if left else ""
         if new is None or new["metadata"]["name"] != node:
             return "is not allowed to write another Node"
         if subresource == "status" or old is None:

@@ -18,7 +18,7 @@ _ANY: Final = "*"
 _OWN: Final = "own"
 _LEASES: Final = ("coordination.k8s.io", "leases", "")
 NODE_RULES: Final[Mapping[tuple[str, str, str], tuple[frozenset[str], str]]] = {
-    ("", "nodes", ""): (frozenset({"get", "create", "update", "patch"}), _OWN),
+    ("", "nodes", ""): (frozenset({"get", "create", "update", "patch", "delete"}), _OWN),
     ("", "nodes", "status"): (frozenset({"get", "update", "patch"}), _OWN),
     ("", "nodes", "desired"): (frozenset({"get"}), _OWN),
     ("", "nodes", "line"): (frozenset({"get"}), _OWN),

@@ -18,10 +18,11 @@ from controller.apiserver.reading import Page, Reader, list_response, parse_posi
 from controller.apiserver.registry import Registry
 from controller.apiserver.request import JSON, Answer, ApiRequest, ApiResponse, ApiStream, RequestInfo, User, path_not_found
 from controller.apiserver.resources import Resource
+from controller.apiserver.usage import Usage
 from controller.apiserver.views import View
 from controller.apiserver.watching import WatchStarter
 from controller.apiserver.writehandlers import WriteHandlers
-from lattice.api import errors
+from lattice.api import errors, metrics
 from lattice.machinery.tasks import breathe
 
 _SLICE: Final = 100
@@ -40,6 +41,7 @@ class ObjectHandlers:
         watches: WatchStarter,
         desired: DesiredView,
         sockets: NodeSockets,
+        usage: Usage,
     ) -> None:
         self._registry = registry
         self._writes = writes
@@ -49,6 +51,7 @@ class ObjectHandlers:
         self._watches = watches
         self._desired = desired
         self._sockets = sockets
+        self._usage = usage
 
     async def handle(self, request: ApiRequest, info: RequestInfo, resource: Resource, user: User) -> Answer:
         """Answer one request about ``resource``, in the form that it accepts."""
@@ -85,6 +88,8 @@ class ObjectHandlers:
             raise errors.BadRequestError("name must be provided")
         if info.verb not in resource.verbs or (info.verb == "create" and info.name and not resource.custom):
             raise _not_supported(info.verb, resource)
+        if resource.group == metrics.GROUP:
+            return await self._usage.answer(info, resource, request.query, view)
         match info.verb:
             case "get":
                 version = request.query.get("resourceVersion", "")

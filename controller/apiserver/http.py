@@ -300,7 +300,7 @@ class HttpServer:
                 async for lines in batches:
                     data = b"".join(lines)
                     waits = len(data) > _SLICE_BYTES or (transport is not None and transport.get_write_buffer_size() > 0)
-                    async with asyncio.timeout(answer.stall_s) if waits else _AT_ONCE:
+                    async with asyncio.timeout(_STALL_S if answer.stall_s is None else answer.stall_s) if waits else _AT_ONCE:
                         await response.write(data)
                 await response.write_eof()
             except ConnectionError:

@@ -128,8 +128,8 @@ class ApiStream:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     close: Callable[[], None] = lambda: None
-    stall_s: float = 60.0
-    """How long the reader may take for what there is for it."""
+    stall_s: float | None = None
+    """How long the reader may take for what there is for it; ``None``: as for every answer."""
 
 
 @dataclass(slots=True)

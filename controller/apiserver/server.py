@@ -11,7 +11,7 @@ import logging
 import random
 from collections.abc import Mapping
 
-from controller.apiserver import admission, authz, backup, bootstrap, definitions, discovery, health, naming, protobuf, reviews
+from controller.apiserver import admission, authz, backup, bootstrap, definitions, discovery, health, naming, protobuf, reviews, usage
 from controller.apiserver.aside import LARGE_BYTES, aside
 from controller.apiserver.authn import TokenAuthenticator
 from controller.apiserver.deletion import Deleter
@@ -92,6 +92,7 @@ class ApiServer:
         self._naming = naming.Naming(self.registry)
         main = self.feeds["main"]
         main.definitions = definitions.Definitions(self.table, main, on_unjudged=self._judge_later)
+        self._usage = usage.Usage(self.table, self.registry, self.lines, clock)
         self._objects = ObjectHandlers(
             self.registry,
             WriteHandlers(self.registry, self._naming.establish, reviews.Reviews(self._authenticator, clock).create),
@@ -100,6 +101,7 @@ class ApiServer:
             WatchStarter(self.registry, self.rng),
             self.desired,
             NodeSockets(self.registry, self.lines, self.desk),
+            self._usage,
         )
         self._discovery = discovery.Discovery(self.table)
         self._openapi = OpenApi(self.table, clock)
@@ -183,6 +185,7 @@ class ApiServer:
 
     async def _route(self, request: ApiRequest) -> Answer:
         info = self.identify(request)
+        self._usage.announce()
         if info.resource:
             resource = self.table.find(info.group, info.version, info.resource)
             if resource is None:

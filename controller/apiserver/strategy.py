@@ -91,10 +91,20 @@ def _prepare_pod(obj: Object) -> None:
     obj["status"] = {"phase": "Pending"}
 
 
+GATED: Final = {
+    "type": "PodScheduled",
+    "status": "False",
+    "reason": "SchedulingGated",
+    "message": "Scheduling is blocked due to non-empty scheduling gates",
+}
+
+
 def _check_new_pod(obj: Object) -> list[Cause]:
     causes = podrules.check_new_pod(obj)
     if not causes:
         obj["status"]["qosClass"] = qos.qos_class(obj["spec"])
+        if obj["spec"].get("schedulingGates"):
+            obj["status"]["conditions"] = [dict(GATED)]
     return causes
 
 

@@ -61,6 +61,8 @@ def bind(pod: Object, node: str, uid: str, *, now: datetime) -> Object:
     bound = pod["spec"].get("nodeName")
     if bound:
         raise errors.ConflictError(f'{prefix}pod {name} is already assigned to node "{bound}"', details=details)
+    if pod["spec"].get("schedulingGates"):
+        raise errors.ConflictError(f"{prefix}pod {name} has non-empty .spec.schedulingGates", details=details)
     status = dict(pod.get("status") or {})
     condition = {"type": "PodScheduled", "status": "True", "lastTransitionTime": metadata.timestamp(now)}
     status["conditions"] = [c for c in status.get("conditions") or () if c.get("type") != "PodScheduled"] + [condition]

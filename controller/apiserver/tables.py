@@ -29,7 +29,8 @@ def printer_of(resource: Resource, subresource: str = "") -> Printer:
         return custom.SCALE
     printer = _printers.get(resource)
     if printer is None:
-        printer = custom.printer_of(resource.columns) if resource.custom else kinds.PRINTERS.get(resource.kind, kinds.OTHER)
+        own = resource.custom or (resource.virtual and resource.columns is not None)
+        printer = custom.printer_of(resource.columns) if own else kinds.PRINTERS.get(resource.kind, kinds.OTHER)
         _printers[resource] = printer
     return printer
 

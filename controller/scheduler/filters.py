@@ -60,10 +60,12 @@ def taints(demand: Demand, columns: Columns) -> Verdicts:
 
 
 def node_selector(demand: Demand, columns: Columns) -> Verdicts:
-    """Labels that the Pod asks for."""
+    """Labels that the Pod asks for, and its required node affinity."""
     failing = np.zeros(len(columns), dtype=bool)
     for key, value in demand.pod.node_selector:
         failing |= ~columns.with_label(key, value)
+    if demand.pod.node_terms is not None:
+        failing |= ~columns.matching(demand.pod.node_terms)
     yield failing, "node(s) didn't match Pod's node affinity/selector"
 
 

@@ -14,11 +14,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
-from lattice.api import names, quantity
+from controller.scheduler.requests import Amounts, amounts, pod_requests
+from lattice.api import names, selectors
 
 Document: TypeAlias = Mapping[str, Any]
-Amounts: TypeAlias = tuple[tuple[str, int], ...]
-"""Resource name to amount, sorted by name."""
 
 
 class Name(NamedTuple):
@@ -84,6 +83,8 @@ class PodInfo:
     node_name: str = ""
     requests: Amounts = ()
     node_selector: tuple[tuple[str, str], ...] = ()
+    node_terms: tuple[selectors.NodeSelectorTerm, ...] | None = None
+    """Required node affinity: one of the terms must match. ``None``: there is none."""
     tolerations: tuple[Toleration, ...] = ()
     host_ports: tuple[HostPort, ...] = ()
     claims: tuple[str, ...] = ()
@@ -95,6 +96,8 @@ class PodInfo:
     """The Workload it belongs to: replicas of one group are spread."""
     finished: bool = False
     deleting: bool = False
+    gated: bool = False
+    """Whether somebody has not agreed yet that it is scheduled (``spec.schedulingGates``)."""
     scheduler_name: str = "default-scheduler"
     message: str = ""
     """Message of ``PodScheduled=False``, as it stands in the object."""
@@ -146,21 +149,25 @@ class VolumeInfo:
 def project_pod(document: Document) -> PodInfo:
     """Return what matters of a Pod."""
     metadata, spec, status = document["metadata"], document.get("spec") or {}, document.get("status") or {}
-    containers = spec.get("containers") or ()
+    listening = [
+        *(spec.get("containers") or ()),
+        *(item for item in spec.get("initContainers") or () if item.get("restartPolicy") == "Always"),
+    ]
     return PodInfo(
         key=_name(metadata),
         uid=metadata.get("uid", ""),
         resource_version=metadata.get("resourceVersion", ""),
         node_name=spec.get("nodeName") or "",
-        requests=_requests(containers),
+        requests=pod_requests(spec),
         node_selector=tuple(sorted((spec.get("nodeSelector") or {}).items())),
+        node_terms=_required_terms(spec),
         tolerations=tuple(
             Toleration(t.get("key") or "", t.get("operator") or "Equal", t.get("value") or "", t.get("effect") or "")
             for t in spec.get("tolerations") or ()
         ),
         host_ports=tuple(
             HostPort(port.get("hostIP") or "127.0.0.1", port["hostPort"], port.get("protocol") or "TCP")
-            for container in containers
+            for container in listening
             for port in container.get("ports") or ()
             if port.get("hostPort")
         ),
@@ -174,6 +181,7 @@ def project_pod(document: Document) -> PodInfo:
         group=(metadata.get("labels") or {}).get(names.LABEL_WORKLOAD, ""),
         finished=status.get("phase") in ("Succeeded", "Failed"),
         deleting=bool(metadata.get("deletionTimestamp")),
+        gated=bool(spec.get("schedulingGates")),
         scheduler_name=spec.get("schedulerName") or "default-scheduler",
         message=next(
             (
@@ -242,32 +250,13 @@ def project_volume(document: Document) -> VolumeInfo:
     )
 
 
-def amounts(resources: Mapping[str, Any]) -> Amounts:
-    """Return a resource list as integers."""
-    return tuple(sorted((name, _amount(name, text)) for name, text in resources.items()))
-
-
-def add_amounts(total: dict[str, int], more: Amounts, sign: int = 1) -> None:
-    """Add ``more`` to ``total`` in place, or take it away with ``sign=-1``."""
-    for name, amount in more:
-        total[name] = total.get(name, 0) + sign * amount
-
-
-def _requests(containers: Iterable[Document]) -> Amounts:
-    total: dict[str, int] = {}
-    for container in containers:
-        resources = container.get("resources") or {}
-        # A limit without a request counts as the request, as in lattice.api.pod.effective_request.
-        add_amounts(total, amounts({**(resources.get("limits") or {}), **(resources.get("requests") or {})}))
-    return tuple(sorted((name, amount) for name, amount in total.items() if amount))
-
-
-def _amount(name: str, text: Any) -> int:
-    try:
-        return quantity.to_millis(str(text)) if name == "cpu" else quantity.to_units(str(text))
-    except ValueError:
-        return 0
-
-
 def _name(metadata: Document) -> Name:
     return Name(metadata.get("namespace") or "", metadata["name"])
+
+
+def _required_terms(spec: Document) -> tuple[selectors.NodeSelectorTerm, ...] | None:
+    affinity = (spec.get("affinity") or {}).get("nodeAffinity") or {}
+    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
+    if required is None:
+        return None
+    return tuple(selectors.NodeSelectorTerm.model_validate(term) for term in required.get("nodeSelectorTerms") or ())

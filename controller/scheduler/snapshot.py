@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from controller.scheduler.model import Amounts, ClaimInfo, HostPort, Name, NodeInfo, PodInfo, VolumeInfo
+from controller.scheduler.model import ClaimInfo, HostPort, Name, NodeInfo, PodInfo, VolumeInfo
+from controller.scheduler.requests import Amounts
+from lattice.api import selectors
 
 RESOURCE_PODS = "pods"
 
@@ -72,6 +74,7 @@ class Columns:
         self.tainted = tuple((row, state.info.taints) for row, state in enumerate(self.nodes) if state.info.taints)
         """Rows that have taints: few, so that the others cost nothing."""
         self._groups: dict[str, NDArray[np.int64]] = {}
+        self._by_terms: dict[tuple[selectors.NodeSelectorTerm, ...], NDArray[np.bool_]] = {}
         self._by_label: dict[tuple[str, str], NDArray[np.bool_]] = {}
 
     def __len__(self) -> int:
@@ -83,6 +86,18 @@ class Columns:
         if mask is None:
             mask = np.array([(key, value) in state.info.labels for state in self.nodes], dtype=bool)
             self._by_label[(key, value)] = mask
+        return mask
+
+    def matching(self, terms: tuple[selectors.NodeSelectorTerm, ...]) -> NDArray[np.bool_]:
+        """Return which nodes match one of ``terms``. Computed once a round for each set of terms: replicas ask for the same."""
+        mask = self._by_terms.get(terms)
+        if mask is None:
+            labels = [dict(state.info.labels) for state in self.nodes]
+            mask = np.array(
+                [any(term.matches(have, state.info.name) for term in terms) for have, state in zip(labels, self.nodes, strict=True)],
+                dtype=bool,
+            )
+            self._by_terms[terms] = mask
         return mask
 
     def only(self, node_name: str) -> NDArray[np.bool_]:

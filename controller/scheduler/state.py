@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from controller.scheduler.model import ClaimInfo, HostPort, Name, NodeInfo, PodInfo, VolumeInfo, add_amounts
+from controller.scheduler.model import ClaimInfo, HostPort, Name, NodeInfo, PodInfo, VolumeInfo
+from controller.scheduler.requests import add_amounts
 from controller.scheduler.snapshot import RESOURCE_PODS, NodeState, Snapshot, group_key
 
 SCHEDULER_NAME = "default-scheduler"
@@ -73,7 +74,7 @@ class ClusterState:
             self._count_bound(new)
         elif self._assumed.get(new.key) == new.uid:
             return
-        elif new.deleting or new.scheduler_name != SCHEDULER_NAME:
+        elif new.deleting or new.gated or new.scheduler_name != SCHEDULER_NAME:
             self.pending.pop(new.key, None)
         else:
             self.pending[new.key] = new

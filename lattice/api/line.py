@@ -39,6 +39,9 @@ EXEC: Final = "exec"
 ATTACH: Final = "attach"
 FORWARD: Final = "forward"
 
+USAGE: Final = "usage"
+"""Question on the control line: what do this node and its Pods use? Answered by ``nodeagent.usage``."""
+
 MAX_STREAMS: Final = 64
 """Streams of one node at a time. The agent's connections to the server are 100, and its watch and writes need some."""
 MAX_QUESTIONS: Final = 64

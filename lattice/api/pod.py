@@ -37,7 +37,6 @@ from lattice.api.podspec.resources import ContainerResizePolicy, PodResourceClai
 from lattice.api.podspec.scheduling import (
     Affinity,
     LabelSelector,
-    LabelSelectorRequirement,
     NodeAffinity,
     NodeSelector,
     PodAffinity,
@@ -135,7 +134,6 @@ __all__ = [
     "KeySelector",
     "KeyToPath",
     "LabelSelector",
-    "LabelSelectorRequirement",
     "Lifecycle",
     "LifecycleHandler",
     "LinuxContainerUser",

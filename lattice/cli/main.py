@@ -35,7 +35,7 @@ VERBS: Final = {
     "describe": "Show one object with its conditions and events.",
     "get": "List objects, or show some.",
     "kubeconfig": "Print or merge the kubeconfig of a control plane.",
-    "node": "Run the agent of this machine.",
+    "node": "Run the agent of this machine, or control the one that runs.",
     "restore": "Write a backup into an empty store (offline).",
     "server": "Run the control plane.",
     "up": "Run control plane and agent on this machine.",

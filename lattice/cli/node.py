@@ -6,7 +6,7 @@ import asyncio
 import functools
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -17,6 +17,8 @@ from nodeagent.settings import reading
 from nodeagent.settings.table import SETTINGS, Setting
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+VERBS: Final = ("leave", "pause", "prune", "resume", "status")
 
 _OFFERED = ("cpu", "memory", "disk", "max_pods", "port_range")
 """Settings of the agent that are also options of ``lattice up``; the others are given to it by environment or file."""
@@ -62,16 +64,37 @@ def settings_options(function: F) -> F:
     return file(decorated)  # type: ignore[no-any-return]
 
 
-@click.command("node")
+class _Group(click.Group):
+    """Runs the agent where no verb is given. Verbs are imported when they are used."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        """Return all verbs."""
+        return sorted(VERBS)
+
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a verb's command."""
+        if cmd_name not in VERBS:
+            return None
+        from lattice.cli import nodeverbs
+
+        found: click.Command = getattr(nodeverbs, cmd_name.replace("-", "_"))
+        return found
+
+
+@click.group("node", cls=_Group, invoke_without_command=True)
 @settings_options
 @click.option("-v", "--verbose", is_flag=True, help="Log more.")
 @click.option("--stop-on-eof", is_flag=True, hidden=True)
-def command(flags: dict[str, Any], verbose: bool, stop_on_eof: bool) -> None:
-    """Run the agent of this machine.
+@click.pass_context
+def command(ctx: click.Context, /, flags: dict[str, Any], verbose: bool, stop_on_eof: bool) -> None:
+    """Run the agent of this machine, or control the one that runs.
 
-    It makes Docker agree with what the control plane has bound to this node. Stopping it touches no container. Each setting can also be
-    given as LATTICE_NODE_... in the environment or in a file; docs/reference/node-settings.md has them all.
+    Without a verb: run it. It makes Docker agree with what the control plane has bound to this node. Stopping it touches no container. Each
+    setting can also be given as LATTICE_NODE_... in the environment or in a file; docs/reference/node-settings.md has them all.
     """
+    if ctx.invoked_subcommand is not None:
+        ctx.obj = flags
+        return
     config = reading.read(flags, os.environ).config
     try:
         from nodeagent.main import run_agent

@@ -24,6 +24,12 @@ def render() -> str:
         assert command is not None
         context = click.Context(command, info_name=verb, parent=root, max_content_width=100, terminal_width=100)
         parts.append(f"## lattice {verb}\n\n```text\n{command.get_help(context)}\n```\n")
+        if isinstance(command, click.Group):
+            for inner in command.list_commands(context):
+                below = command.get_command(context, inner)
+                assert below is not None
+                text = below.get_help(click.Context(below, info_name=inner, parent=context, max_content_width=100, terminal_width=100))
+                parts.append(f"### lattice {verb} {inner}\n\n```text\n{text}\n```\n")
     return "\n".join(parts)
 
 

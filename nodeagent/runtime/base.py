@@ -10,7 +10,7 @@ removing what is gone are successes.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -229,6 +229,21 @@ class ExecResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerStats:
+    """Counters of a running container; zeros of one that does not run."""
+
+    cpu_s: float
+    """CPU time used since its start, over all cores."""
+    memory_bytes: int
+    """All memory that is charged to it, with the page cache."""
+    working_set_bytes: int
+    """What of it cannot be taken away without swapping: without the cache that was not used lately. kubelet's measure."""
+    pids: int = 0
+    received_bytes: int = 0
+    sent_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
     """An image on the node."""
 
@@ -404,6 +419,28 @@ class Runtime(Protocol):
 
     async def images(self) -> Sequence[Image]:
         """Return the images on the node."""
+        ...
+
+    async def remove_image(self, image: str) -> bool:
+        """Take a name from an image (or remove it by its id); with its last name it goes. Gone already is a success.
+
+        Returns ``False``, and does nothing, while a container is made from it, running or not, or another image builds on it.
+        """
+        ...
+
+    async def stats(self, container_id: ContainerId) -> ContainerStats:
+        """Return what a container uses. Costs the engine a few milliseconds. Raises ``ContainerGoneError``."""
+        ...
+
+    async def written_bytes(self, container_id: ContainerId) -> int:
+        """Return what a container has written: its own layer, and its log as far as that can be seen. The engine looks at each file.
+
+        Raises ``ContainerGoneError``.
+        """
+        ...
+
+    async def volume_bytes(self, names: Collection[str]) -> Mapping[str, int]:
+        """Return the sizes of these volumes; those that are not there or cannot be measured are left out. The engine looks at each file."""
         ...
 
     async def ensure_volume(self, name: str, *, labels: Mapping[str, str], options: Mapping[str, str] | None = None) -> bool:

@@ -7,6 +7,7 @@ Translation is in ``docker_create.py`` and ``docker_values.py``, the meaning of 
 from __future__ import annotations
 
 from nodeagent.runtime.docker_containers import DockerContainers
+from nodeagent.runtime.docker_disk import DockerDisk
 from nodeagent.runtime.docker_engine import DockerEngine
 from nodeagent.runtime.docker_images import DockerImages
 from nodeagent.runtime.docker_networks import DockerNetworks
@@ -14,7 +15,7 @@ from nodeagent.runtime.docker_streams import DockerStreams
 from nodeagent.runtime.docker_volumes import DockerVolumes
 
 
-class DockerRuntime(DockerContainers, DockerImages, DockerNetworks, DockerStreams, DockerVolumes):
+class DockerRuntime(DockerContainers, DockerDisk, DockerImages, DockerNetworks, DockerStreams, DockerVolumes):
     """Implements ``Runtime`` on a Docker engine.
 
     Args:

@@ -84,3 +84,9 @@ def classify(status: int, message: str, *, doing: str, pulling: bool = False) ->
     if status == 400 or any(text in lower for text in _NOT_STARTABLE):
         return base.InvalidContainerError(sentence)
     return base.RuntimeFailedError(sentence)
+
+
+def is_in_use(message: str) -> bool:
+    """Return whether the refusal to remove an image says that it is needed."""
+    lower = message.lower()
+    return any(text in lower for text in ("is using its referenced image", "is being used by", "has dependent child images"))

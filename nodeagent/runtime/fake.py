@@ -17,6 +17,7 @@ from lattice.api.errors import LatticeError
 from lattice.machinery.clock import Clock
 from lattice.machinery.tasks import TaskOwner
 from nodeagent.runtime import base
+from nodeagent.runtime.fake_disk import IMAGE_SIZE_BYTES, FakeDisk, Figures
 from nodeagent.runtime.fake_networks import FakeNetworks
 from nodeagent.runtime.fake_streams import FakeStreams
 
@@ -48,7 +49,7 @@ class _Box:
     files: list[tuple[str, bytes]] = field(default_factory=list)
 
 
-class FakeRuntime(FakeStreams):
+class FakeRuntime(FakeDisk, FakeStreams):
     """Implements ``Runtime`` in memory."""
 
     def __init__(self, clock: Clock, *, images: Sequence[str] = ("busybox:latest",)) -> None:
@@ -77,6 +78,8 @@ class FakeRuntime(FakeStreams):
         """By entrypoint and command together; what is not named runs until it is stopped."""
         self.exec_results: dict[tuple[str, ...], base.ExecResult] = {}
         """By command; what is not named answers 0."""
+        self.figures = Figures()
+        """What is measured."""
         self.changes: list[str] = []
         """Calls that changed something, as ``verb name``."""
         self.calls = 0
@@ -266,7 +269,11 @@ class FakeRuntime(FakeStreams):
     async def images(self) -> Sequence[base.Image]:
         """See ``Runtime``."""
         await self._enter()
-        return [base.Image(id=f"sha256:{image}", names=(image,), size_bytes=1_000_000) for image in sorted(self._images)]
+        sizes = self.figures.image_bytes
+        return [
+            base.Image(id=f"sha256:{image}", names=(image,), size_bytes=sizes.get(image, IMAGE_SIZE_BYTES))
+            for image in sorted(self._images)
+        ]
 
     async def ensure_volume(self, name: str, *, labels: Mapping[str, str], options: Mapping[str, str] | None = None) -> bool:
         """See ``Runtime``."""

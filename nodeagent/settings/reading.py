@@ -72,7 +72,7 @@ def read(flags: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:
     values.setdefault("name", socket.gethostname().lower().rstrip(".") or "localhost")
     values.setdefault("data_dir", default_data_dir(environment))
     values.setdefault("docker_host", environment.get("DOCKER_HOST") or None)
-    config = AgentConfig(**values)
+    config = AgentConfig(**values, sources=sources)
     _check_together(config, sources)
     return Settings(config, written if content is not None else None, sources)
 

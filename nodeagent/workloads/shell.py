@@ -94,7 +94,7 @@ class PodWorker:
         if target.wanted is None and not target.ending and not containers and not self._under_way:
             self._done = True  # nothing here, nothing wanted
             return None
-        if tools.desired.frozen and (target.ending or not containers):
+        if tools.desired.frozen and target.ending:
             return _PAUSE_S
         if self.uid in tools.desired.unknown and not target.ending and not containers and not self._under_way:
             tools.desired.forget(self.uid)  # nothing is left to keep, and the server does not ask for it

@@ -51,17 +51,6 @@ class NodeAffinity(meta.Model):
     """Nodes that it prefers."""
 
 
-class LabelSelectorRequirement(meta.Model):
-    """One demand on labels."""
-
-    key: str
-    """Label."""
-    operator: str
-    """``In``, ``NotIn``, ``Exists`` or ``DoesNotExist``."""
-    values: meta.AtomicList[str] = ()
-    """What to compare with."""
-
-
 class LabelSelector(meta.Model):
     """Objects by their labels."""
 
@@ -69,7 +58,7 @@ class LabelSelector(meta.Model):
 
     match_labels: dict[str, str] = Field(default_factory=dict)
     """Labels that must have these values."""
-    match_expressions: meta.AtomicList[LabelSelectorRequirement] = ()
+    match_expressions: meta.AtomicList[selectors.LabelSelectorRequirement] = ()
     """More demands."""
 
 

@@ -49,6 +49,6 @@ def test_the_page_has_the_table():
 
 
 def test_a_field_below_a_whole_row_takes_its_class():
-    assert podfields.row_of("spec.affinity.nodeAffinity").kind == "inert"
+    assert podfields.row_of("spec.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution[].topologyKey").kind == "inert"
     assert podfields.row_of("spec.initContainers[].securityContext.windowsOptions.gmsa").kind == "refused"
     assert podfields.row_of("spec.nonsense") is None

@@ -323,3 +323,33 @@ def test_account_counts_assumed_pods_until_they_are_seen_or_taken_back() -> None
     state.forget(pod, (make_claim(),))
     assert state.pending == {pod.key: pod}
     assert state.snapshot().nodes[0].used == ()
+
+
+def affinity(*expressions: dict[str, object]) -> PodInfo:
+    terms = [{"matchExpressions": [expression]} for expression in expressions]
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
+    return project_pod({"metadata": {"name": "p"}, "spec": {"containers": [], "affinity": {"nodeAffinity": required}}})
+
+
+def test_one_term_of_the_required_node_affinity_must_match() -> None:
+    world = snapshot(make_node("n1"), make_node("n2"))
+    here = {"key": "kubernetes.io/hostname", "operator": "In", "values": ["n2"]}
+    nowhere = {"key": "disk", "operator": "Exists"}
+    assert where(world, affinity(nowhere, here)) == {"p": "n2"}
+    assert why(world, affinity(nowhere)) == "0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector."
+    assert why(world, affinity()) == "0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector."
+
+
+def test_a_gated_pod_is_not_scheduled_until_its_gates_are_gone() -> None:
+    state = ClusterState()
+    gated = project_pod({"metadata": {"name": "p"}, "spec": {"containers": [], "schedulingGates": [{"name": "g"}]}})
+    state.on_pod(None, gated)
+    assert not state.pending
+    state.on_pod(gated, replace(gated, gated=False))
+    assert list(state.pending) == [gated.key]
+
+
+def test_ports_of_sidecars_count() -> None:
+    ports = {"ports": [{"containerPort": 80, "hostPort": 8080}]}
+    spec = {"containers": [{}], "initContainers": [{**ports, "restartPolicy": "Always"}, {"ports": [{"containerPort": 1, "hostPort": 1}]}]}
+    assert [port.port for port in project_pod({"metadata": {"name": "p"}, "spec": spec}).host_ports] == [8080]

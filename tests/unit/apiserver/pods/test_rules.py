@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from controller.apiserver import subresources
 from controller.apiserver.request import User
 from controller.apiserver.resources import build_table
 from controller.apiserver.writing import WriteOptions, Writer
@@ -255,7 +256,7 @@ def test_qos_class(resources, expected):
 def test_fields_without_effect_are_warned_of_where_they_are_set():
     options = WriteOptions(User("u"))
     create(spec_with(affinity={"podAntiAffinity": {}}, enableServiceLinks=False, priorityClassName="high", hostPID=False), options)
-    assert [text.partition(":")[0] for text in options.warnings] == ["spec.affinity", "spec.priorityClassName"]
+    assert [text.partition(":")[0] for text in options.warnings] == ["spec.affinity.podAntiAffinity", "spec.priorityClassName"]
     assert all("no effect" in text for text in options.warnings)
 
 
@@ -350,3 +351,12 @@ def test_ephemeral_containers_have_less(container, field):
     with pytest.raises(errors.InvalidError) as caught:
         change(create(spec_with()), {"ephemeralContainers": [container]}, "ephemeralcontainers")
     assert f"spec.ephemeralContainers[0].{field}" in [cause.field for cause in caught.value.causes]
+
+
+def test_a_gated_pod_says_so_and_its_gates_can_only_go():
+    old = create(spec_with(schedulingGates=[{"name": "a"}]))
+    assert [condition["reason"] for condition in old["status"]["conditions"]] == ["SchedulingGated"]
+    assert "schedulingGates" not in change(old, {"schedulingGates": None})["spec"]
+    assert change(old, {"nodeSelector": {"a": "b"}})["spec"]["nodeSelector"] == {"a": "b"}
+    with pytest.raises(errors.ConflictError, match="non-empty"):
+        subresources.bind(old, "n", "", now=NOW)
