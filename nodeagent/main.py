@@ -51,6 +51,7 @@ from nodeagent.reporter import StatusReporter
 from nodeagent.runtime import base
 from nodeagent.runtime.docker import DockerRuntime
 from nodeagent.settings import flags, reading
+from nodeagent.streams.shell import StreamServer
 from nodeagent.supervisor import Supervisor
 from nodeagent.usage.shell import UsageMeter
 from nodeagent.volumes.files import RunDirectory
@@ -164,6 +165,16 @@ class _Agent:
         self.line = ControlLine(client.transport, config.name, clock, Backoff(_LINE_RETRY, rng), self._refusal)
         self.usage = UsageMeter(runtime, self._tools.table, clock)
         self.line.handlers[line.USAGE] = self.usage.answer
+        self._streams = StreamServer(
+            client.transport,
+            config.name,
+            runtime,
+            self._tools.table,
+            clock=clock,
+            backoff=Backoff(_LINE_RETRY, rng),
+            connected=lambda: self.line.connected,
+        )
+        self.line.handlers[line.DIAL] = self._streams.dial
         self._backoff = Backoff(_RETRY, rng)
         self._save_failed = False
         self._left = asyncio.Event()
@@ -243,6 +254,7 @@ class _Agent:
         finally:
             await self._api.stop()
             await self._supervisor.stop()
+            await self._streams.stop()
             await self._pulls.stop()
             await self._prober.close()
             await self._recorder.stop()
@@ -265,6 +277,7 @@ class _Agent:
             group.create_task(self._keeper.beat())
             group.create_task(self._watch.run())
             group.create_task(self.line.run())
+            group.create_task(self._streams.keep_warm())
             group.create_task(self._guard.run())
 
     async def _every_second(self) -> None:

@@ -14,6 +14,8 @@ from controller.apiserver.desired import DesiredView
 from controller.apiserver.eviction import Evictor
 from controller.apiserver.negotiation import PROTOBUF, finish, negotiate
 from controller.apiserver.nodesockets import NodeSockets
+from controller.apiserver.podstreams import handlers as podstreams
+from controller.apiserver.podstreams.handlers import PodStreams
 from controller.apiserver.reading import Page, Reader, list_response, parse_position
 from controller.apiserver.registry import Registry
 from controller.apiserver.request import JSON, Answer, ApiRequest, ApiResponse, ApiStream, RequestInfo, User, path_not_found
@@ -42,6 +44,7 @@ class ObjectHandlers:
         desired: DesiredView,
         sockets: NodeSockets,
         usage: Usage,
+        streams: PodStreams,
     ) -> None:
         self._registry = registry
         self._writes = writes
@@ -52,11 +55,16 @@ class ObjectHandlers:
         self._desired = desired
         self._sockets = sockets
         self._usage = usage
+        self._streams = streams
 
     async def handle(self, request: ApiRequest, info: RequestInfo, resource: Resource, user: User) -> Answer:
         """Answer one request about ``resource``, in the form that it accepts."""
         if resource.native == "Node" and info.subresource in {nodesockets.LINE, nodesockets.STREAMS} and info.verb == "get":
             return await self._sockets.answer(request, info.name, info.subresource)
+        if resource.native == "Pod" and info.subresource in podstreams.SUBRESOURCES:
+            if info.verb not in resource.subresources[info.subresource].verbs:
+                raise _not_supported(info.verb, resource)
+            return await self._streams.answer(request, info, resource)
         watched = info.verb == "watch"
         listed = info.verb in {"list", "deletecollection"}
         form = negotiate(request, stream=watched, listed=listed, protobuf=not resource.custom)

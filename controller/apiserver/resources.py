@@ -192,9 +192,12 @@ _EXTRAS: Final[dict[str, dict[str, Any]]] = {
         "short_names": ("po",),
         "categories": ("all",),
         "subresources": _subresources(
+            Subresource("attach", ("create", "get"), "", "v1", "PodAttachOptions"),
             Subresource("binding", ("create",), "", "v1", "Binding"),
             Subresource("ephemeralcontainers"),
             Subresource("eviction", ("create",), "policy", "v1", "Eviction"),
+            Subresource("exec", ("create", "get"), "", "v1", "PodExecOptions"),
+            Subresource("log", ("get",), "", "v1", "Pod"),
         ),
         "selectable": _POD_FIELDS,
     },

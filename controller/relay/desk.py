@@ -60,6 +60,10 @@ class NodeStream:
             raise errors.UnavailableError(f"the node {self.node} sent what is no message of a stream")
         return message
 
+    def release(self) -> None:
+        """Let the stream go from where nothing can be waited for; its connection is closed soon."""
+        self._done.set()
+
     async def close(self) -> None:
         """Let the stream go. Idempotent."""
         try:

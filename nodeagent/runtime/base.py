@@ -375,8 +375,8 @@ class Runtime(Protocol):
         """Return its last lines, standard output and error together, at most 64 KiB."""
         ...
 
-    def follow_logs(self, container_id: ContainerId, query: streams.LogQuery) -> AsyncGenerator[streams.LogEntry]:
-        """Yield a log's entries in order; with ``follow`` until the container ends.
+    def follow_logs(self, container_id: ContainerId, query: streams.LogQuery) -> AsyncGenerator[Sequence[streams.LogEntry]]:
+        """Yield a log's entries in order, as many at a time as there are; with ``follow`` until the container ends.
 
         Raises ``ContainerGoneError``, and ``RuntimeUnavailableError`` when the engine goes away: ask again from the last entry's time.
         """

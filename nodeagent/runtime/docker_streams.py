@@ -36,7 +36,7 @@ class DockerStreams:
         """See ``docker_containers.py``."""
         raise NotImplementedError
 
-    async def follow_logs(self, container_id: base.ContainerId, query: streams.LogQuery) -> AsyncGenerator[streams.LogEntry]:
+    async def follow_logs(self, container_id: base.ContainerId, query: streams.LogQuery) -> AsyncGenerator[Sequence[streams.LogEntry]]:
         """See ``Runtime``."""
         doing = f"read the log of container {container_id}"
         data = await self._engine.json(f"containers/{container_id}/json", doing=doing)
@@ -51,12 +51,12 @@ class DockerStreams:
             rest = b""
             async for chunk in response.content.iter_any():
                 entries, rest = split(rest + chunk)
-                for entry in entries:
-                    yield entry
+                if entries:
+                    yield entries
                 if len(rest) > _MAX_ENTRY_BYTES:
                     raise base.RuntimeFailedError(f"cannot {doing}: an entry is over {_MAX_ENTRY_BYTES} bytes")
             if terminal and rest:
-                yield _entry(streams.STDOUT, rest)
+                yield [_entry(streams.STDOUT, rest)]
         if query.follow and (await self.inspect(container_id)).state in (base.ContainerState.RUNNING, base.ContainerState.PAUSED):
             raise base.RuntimeUnavailableError(f"cannot {doing}: Docker ended it while the container runs")
 

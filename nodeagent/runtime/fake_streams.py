@@ -57,7 +57,7 @@ class FakeStreams:
         del log.entries[:dropped]
         log.dropped += dropped
 
-    async def follow_logs(self, container_id: base.ContainerId, query: streams.LogQuery) -> AsyncGenerator[streams.LogEntry]:
+    async def follow_logs(self, container_id: base.ContainerId, query: streams.LogQuery) -> AsyncGenerator[Sequence[streams.LogEntry]]:
         """See ``Runtime``."""
         await self._enter()
         self._box(container_id)
@@ -67,9 +67,11 @@ class FakeStreams:
         if query.tail is not None:
             position = max(position, log.dropped + len(log.entries) - query.tail)
         while True:
-            while (place := max(position - log.dropped, 0)) < len(log.entries):
-                position = log.dropped + place + 1
-                yield log.entries[place]
+            present = log.entries[max(position - log.dropped, 0) :]
+            position = log.dropped + len(log.entries)
+            if present:
+                yield present
+                continue
             if not query.follow or self._box(container_id).seen.state is not base.ContainerState.RUNNING:
                 return
             changed = log.changed

@@ -64,7 +64,7 @@ async def started(runtime: base.Runtime, mark: str, command: tuple[str, ...], **
 
 async def entries(runtime: base.Runtime, container: base.ContainerId, **query: object) -> list[streams.LogEntry]:
     async with aclosing(runtime.follow_logs(container, streams.LogQuery(**query))) as found:  # type: ignore[arg-type]
-        return [entry async for entry in found]
+        return [entry async for batch in found for entry in batch]
 
 
 async def output(process: streams.Process) -> bytes:

@@ -1,0 +1,126 @@
+"""A real kubectl reads logs, runs commands, attaches and copies on real Docker, through an agent that nobody can dial."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import pty
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lattice.testing.cluster import LocalCluster
+from lattice.testing.kubectl import Kubectl
+from lattice.testing.polling import eventually
+
+pytestmark = [pytest.mark.e2e, pytest.mark.docker, pytest.mark.kubectl, pytest.mark.timeout(300)]
+
+TALKS = "trap 'exit 0' TERM; echo first; sleep 0.5; echo oops >&2; i=0; while true; do i=$((i+1)); echo tick $i; sleep 0.5; done"
+READS = "while read line; do echo got $line; done"
+
+
+def manifest(name: str, script: str, **container: Any) -> dict[str, Any]:
+    fields = {"name": "main", "image": "busybox:latest", "imagePullPolicy": "IfNotPresent", "command": ["sh", "-c", script], **container}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {"containers": [fields], "terminationGracePeriodSeconds": 1},
+    }
+
+
+@pytest.fixture
+async def k(cluster: LocalCluster, kubectl: str, tmp_path: Path) -> Kubectl:
+    k = Kubectl(kubectl, cluster.kubeconfig, directory=tmp_path, cache=tmp_path / "kube-cache")
+    await k.ok("create -f -", stdin=[manifest("talks", TALKS), manifest("reads", READS, stdin=True)])
+    await k.ok("wait --for=condition=Ready pod/talks pod/reads --timeout=60s")
+    return k
+
+
+async def typed(k: Kubectl, command: str, keys: bytes, *, until: bytes) -> bytes:
+    """Run a command on a terminal of 40 lines and 120 columns, type ``keys``, and return what it showed up to ``until`` and its end."""
+    parent, child = pty.openpty()
+    import fcntl
+    import struct
+    import termios
+
+    fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+    process = await asyncio.create_subprocess_exec(
+        k.binary, "--namespace", k.namespace, *command.split(), stdin=child, stdout=child, stderr=child, env={**os.environ, **k.environment}
+    )
+    os.close(child)
+    shown = b""
+
+    def read() -> None:
+        nonlocal shown
+        with contextlib.suppress(OSError):
+            while data := os.read(parent, 4096):
+                shown += data
+
+    reading = asyncio.ensure_future(asyncio.to_thread(read))
+    await eventually(lambda: b"$" in shown or b"#" in shown or b"prompt" in shown, 30, "the prompt")
+    os.write(parent, keys)
+    await eventually(lambda: until in shown, 30, f"{until!r} in {shown!r}")
+    os.write(parent, b"exit\n")
+    async with asyncio.timeout(30):
+        await process.wait()
+    await reading
+    os.close(parent)
+    return shown
+
+
+async def test_kubectl_logs_exec_attach_and_cp(k: Kubectl, cluster: LocalCluster, tmp_path: Path) -> None:
+    # logs
+    async def complete() -> bool:
+        return "oops\n" in await k.ok("logs pod/talks -c main")
+
+    await eventually(complete, 30, "the first lines")
+    assert "first\n" in await k.ok("logs talks")
+    assert await k.ok("logs talks --limit-bytes=5") == "first"
+    assert len((await k.ok("logs talks --tail=1")).splitlines()) == 1
+    assert (await k.ok("logs talks --tail=2 --timestamps")).splitlines()[0][:4] == "2026"[:2] + (await k.ok("logs talks --timestamps"))[2:4]
+    assert (await k.ok("logs talks --all-containers --prefix --tail=1")).startswith("[pod/talks/main] tick")
+    assert "first" not in await k.ok("logs talks --since=1s")
+    assert "container nope is not valid for pod talks" in await k.fails("logs talks -c nope")
+    following = k.start("logs -f talks --tail=1")
+    await eventually(lambda: following.tail().count("tick") >= 3, 30, "three lines")
+    # The agent is killed and started again: the log goes on, and no line is missing.
+    await cluster.agents[cluster.name].kill9()
+    await cluster.start_agent()
+    seen = following.tail().count("tick")
+    await eventually(lambda: following.tail().count("tick") >= seen + 3, 60, "more lines")
+    numbers = [int(line.split()[1]) for line in following.tail().splitlines() if line.startswith("tick")]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    await following.stop()
+    # exec
+    assert await k.ok("exec talks -- echo 'two words'") == "two words\n"
+    assert (await k("exec talks -- sh -c 'echo out; echo err >&2; exit 7'")).returncode == 7
+    assert (await k("exec talks -- sh -c 'echo out; echo err >&2; exit 7'")).stderr == "err\ncommand terminated with exit code 7\n"
+    assert await k.ok("exec -i talks -- cat", stdin="typed\n") == "typed\n"
+    assert await k.ok("exec -i talks -- wc -c", stdin="x" * 3_000_000) == "3000000\n"
+    assert (await k("exec talks -- /no/such/program")).returncode in (126, 127)
+    assert "b\r\n" not in await k.ok("exec talks -- printf 'a\\nb\\n'")
+    shown = await typed(k, "exec -it talks -- sh", b"stty size; exit 3\n", until=b"40 120")
+    assert b"exit code 3" in shown
+    # attach
+    attached = await asyncio.to_thread(
+        subprocess.run,
+        ["bash", "-c", f"(sleep 2; echo hello; sleep 2) | timeout 20 {k.binary} attach -i reads"],
+        env={**os.environ, **k.environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "got hello" in attached.stdout
+    # cp
+    (tmp_path / "blob").write_bytes(os.urandom(1_500_000))
+    await k.ok("cp blob talks:/tmp/blob")
+    await k.ok("cp talks:/tmp/blob back")
+    assert (tmp_path / "back").read_bytes() == (tmp_path / "blob").read_bytes()
+    (tmp_path / "folder" / "inner").mkdir(parents=True)
+    (tmp_path / "folder" / "inner" / "file").write_text("deep\n")
+    await k.ok("cp folder talks:/tmp/folder")
+    assert await k.ok("exec talks -- cat /tmp/folder/inner/file") == "deep\n"
