@@ -37,6 +37,8 @@ from nodeagent.events import BelievedSink
 from nodeagent.facts import Fact
 from nodeagent.failures.shell import FAILURES, FailureKeeper
 from nodeagent.failures.store import FailureStore
+from nodeagent.imagecare.ledger import Ledger
+from nodeagent.imagecare.shell import ImageCare
 from nodeagent.images.ahead import PullAhead
 from nodeagent.images.shell import Puller
 from nodeagent.line import ControlLine
@@ -45,6 +47,7 @@ from nodeagent.podevents import PodEvents
 from nodeagent.ports.shell import Ports, range_of_this_machine
 from nodeagent.pressure import plan as pressure_plan
 from nodeagent.pressure.shell import PressureWatch
+from nodeagent.pressure.storage import StorageLimits
 from nodeagent.probes.shell import Prober
 from nodeagent.removals.shell import RemovalGuard
 from nodeagent.reporter import StatusReporter
@@ -118,6 +121,17 @@ class _Agent:
         self._reporter = StatusReporter(client, clock, Backoff(_RETRY, rng), self._unheard, data.journal, self._desired.shown)
         sink = BelievedSink(ClientEventSink(client), self._unheard)
         self._recorder = EventRecorder(sink, "lattice-node", clock=clock, rng=rng, host=config.name)
+        self._images = ImageCare(
+            runtime,
+            Ledger(config.data_dir / "images.json"),
+            clock,
+            paths=lambda: self._keeper.disk_paths(),
+            pods=lambda: self._desired.pods.values(),
+            images=config.images,
+            watermarks=(config.image_gc_high_percent, config.image_gc_low_percent),
+            reserve=pressure_plan.parse_share(config.disk_reserve),
+            parallel=config.max_parallel_pulls,
+        )
         self._tools = Tools(
             runtime=runtime,
             client=client,
@@ -128,7 +142,7 @@ class _Agent:
             files=files,
             messages=TerminationMessages(config.data_dir / "messages"),
             volumes=PodVolumes(runtime, files, node_uid),
-            puller=Puller(runtime, self._pulls),
+            puller=Puller(self._images.pull, self._pulls),
             prober=self._prober,
             reporter=self._reporter,
             events=PodEvents(self._recorder),
@@ -159,6 +173,7 @@ class _Agent:
             frozen=lambda: self._desired.frozen,
             refusal=self._refusal,
         )
+        self._storage = StorageLimits(self._tools, self._supervisor.poke)
         self._pressure = PressureWatch(_thresholds(config), self._keeper.disk_paths, clock)
         self._watch = DesiredWatch(client, config.name, self._desired, data, clock, Backoff(_RETRY, rng), self._changed)
         self._guard = RemovalGuard(client, config.name, self._desired, clock, self._changed, self._recorder)
@@ -239,6 +254,8 @@ class _Agent:
                         self._pressure.run(),
                         self._pause.run(self._tools.runtime, self._desired.pods),
                         self._ahead.run(),
+                        self._images.run(),
+                        self._storage.run(),
                         self._serve(),
                         self._every_second(),
                     )

@@ -26,6 +26,9 @@ LABEL_ARCH: Final = "kubernetes.io/arch"
 ANNOTATION_HOST_PORTS: Final = "lattice.dev/host-ports"
 """On Pods: JSON list of ``{containerPort, protocol, hostIP, hostPort}`` as published. Written by the agent with the status, read by it
 before a re-create, so that a port stays."""
+ANNOTATION_KEEP_IMAGES: Final = "lattice.dev/keep-images"
+"""On Pods: names of further images, with commas between, that the Pod's node does not remove while the Pod is there: those of revisions
+that one may want to go back to. Written by whoever makes the Pod."""
 ANNOTATION_RECLAIM_POLICY: Final = "lattice.dev/reclaim-policy"
 """On claims: ``Delete`` makes the volume, and its data, go with the claim; default ``Retain``. Written by the owner of the claim."""
 ANNOTATION_STATUS_RECORD: Final = "lattice.dev/status-record"

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from typing import Protocol
 
 from lattice.machinery.tasks import TaskOwner
-from nodeagent.runtime import base
+
+
+class Pull(Protocol):
+    """How one image is pulled (``imagecare/shell.py``: with room for it)."""
+
+    async def __call__(self, image: str, auth: Mapping[str, str] | None) -> None:
+        """Pull, or raise a ``LatticeError``."""
 
 
 class Puller:
     """Owns running pulls. A pull goes on when the Pod that asked for it is deleted: the next one will want the image."""
 
-    def __init__(self, runtime: base.Runtime, tasks: TaskOwner) -> None:
-        self._runtime = runtime
+    def __init__(self, pull: Pull, tasks: TaskOwner) -> None:
+        self._pull_image = pull
         self._tasks = tasks
         self._running: dict[tuple[str, str], asyncio.Future[Exception | None]] = {}
 
@@ -32,7 +39,7 @@ class Puller:
     ) -> None:
         error: Exception | None = None
         try:
-            await self._runtime.pull(image, auth=auth)
+            await self._pull_image(image, auth)
         except Exception as caught:  # noqa: BLE001 - handed to the Pods that wait, whatever it is
             error = caught
         finally:

@@ -10,7 +10,7 @@ removing what is gone are successes.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -401,8 +401,12 @@ class Runtime(Protocol):
         """Unpack a tar archive below ``path`` in it (it may be stopped)."""
         ...
 
-    async def pull(self, image: str, *, auth: Mapping[str, str] | None = None) -> None:
-        """Pull an image. Raises ``ImageNotFoundError``, ``ImagePullError``."""
+    async def pull(self, image: str, *, auth: Mapping[str, str] | None = None, progress: Callable[[int], None] | None = None) -> None:
+        """Pull an image. Raises ``ImageNotFoundError``, ``ImagePullError``.
+
+        ``progress`` is called with the size in bytes of what is to be downloaded, as far as it is known; if it raises, the pull ends, the
+        engine drops what it has of the image, and the error comes out of here.
+        """
         ...
 
     async def has_image(self, image: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 from urllib.parse import quote
 
@@ -20,8 +20,9 @@ class DockerImages:
 
     _engine: DockerEngine
 
-    async def pull(self, image: str, *, auth: Mapping[str, str] | None = None) -> None:
-        """See ``Runtime``."""
+    async def pull(self, image: str, *, auth: Mapping[str, str] | None = None, progress: Callable[[int], None] | None = None) -> None:
+        """See ``Runtime``. Docker cancels a pull whose client goes away."""
+        layers: dict[str, int] = {}
         doing = f"pull image {image}"
         headers = {"X-Registry-Auth": docker_values.registry_auth(auth)} if auth else None
         params = {"fromImage": docker_values.with_tag(image)}
@@ -31,9 +32,12 @@ class DockerImages:
                 self._engine.stream("images/create", "POST", doing=doing, params=params, headers=headers, pulling=True) as response,
             ):
                 async for line in response.content:
-                    progress = orjson.loads(line) if line.strip() else {}
-                    if "error" in progress:
-                        raise docker_errors.classify(500, str(progress["error"]), doing=doing, pulling=True)
+                    said = orjson.loads(line) if line.strip() else {}
+                    if "error" in said:
+                        raise docker_errors.classify(500, str(said["error"]), doing=doing, pulling=True)
+                    if progress is not None and said.get("status") == "Downloading":
+                        layers[str(said.get("id"))] = int((said.get("progressDetail") or {}).get("total") or 0)
+                        progress(sum(layers.values()))
         except TimeoutError as error:
             raise base.RuntimeUnavailableError(f"cannot {doing}: it took longer than {_PULL_TIMEOUT_S:.0f} s") from error
 

@@ -9,7 +9,7 @@ The suite ``tests/contract/test_runtime.py`` proves that this behaves as Docker 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -239,7 +239,7 @@ class FakeRuntime(FakeDisk, FakeStreams):
         await self._enter()
         self._box(container_id).files.append((path, tar))
 
-    async def pull(self, image: str, *, auth: Mapping[str, str] | None = None) -> None:
+    async def pull(self, image: str, *, auth: Mapping[str, str] | None = None, progress: Callable[[int], None] | None = None) -> None:
         """See ``Runtime``."""
         await self._enter()
         self.changes.append(f"pull {image}")
@@ -247,6 +247,8 @@ class FakeRuntime(FakeDisk, FakeStreams):
             raise self.pull_failures[image]
         if image not in self.registry:
             raise base.ImageNotFoundError(f"cannot pull image {image}: manifest unknown")
+        if progress is not None and image not in self._images:
+            progress(self.figures.image_bytes.get(image, IMAGE_SIZE_BYTES))
         self._images.add(image)
 
     async def inspect_image(self, image: str) -> base.ImageDetails | None:

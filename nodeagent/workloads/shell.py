@@ -16,6 +16,7 @@ from typing import Final
 from lattice.api import errors, pod
 from lattice.machinery.tasks import TaskOwner, TimeLimit
 from nodeagent import podevents
+from nodeagent.imagecare.shell import DiskReserveError
 from nodeagent.ports import plan as ports_plan
 from nodeagent.runtime import base
 from nodeagent.workloads import members, plan, restarts, spec, status
@@ -260,6 +261,8 @@ class PodWorker:
             self._note(name, restarts.succeeded(history))
         else:
             reason = "ErrImagePull" if history.failures == 0 else "ImagePullBackOff"
+            if isinstance(error, DiskReserveError):
+                reason = "DiskReserve"
             self._note(name, restarts.failed(history, reason, str(error)[:500], self._tools.clock.monotonic()))
         self.poke()
 
