@@ -287,7 +287,7 @@ async def test_fifty_pods_survive_a_series_of_faults(world: World, record_proper
     await eventually(lambda: check_converged(world), allowed_s, f"the world to be as asked for after {said}", interval_s=0.5)
     took_s = loop.time() - over_s
     record_property("converged_s", round(took_s, 1))
-    print(f"chaos: converged {took_s:.1f} s after the last fault (allowed {allowed_s:.0f} s), load {os.getloadavg()[0]:.1f}")
+    print(f"chaos: {plan}: converged {took_s:.1f} s after the last fault (allowed {allowed_s:.0f} s), load {os.getloadavg()[0]:.1f}")
 
     assert await look_at_foreign() == foreign
     assert {p.uid for p in (await client.list(pod.Pod, "default")).items} == pods, "a Pod was replaced"
