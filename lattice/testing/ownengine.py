@@ -151,9 +151,15 @@ class OwnEngine:
         """
         pid_file = self.run_dir / "exec/containerd/containerd.pid"
         with contextlib.suppress(OSError, ValueError):
-            stat = Path(f"/proc/{int(pid_file.read_text())}/stat").read_text()
-            if stat.rpartition(")")[2].split()[0] == "Z":
+            if _state(int(pid_file.read_text())) == "Z":
                 pid_file.unlink()
+
+    async def _containerd_ended(self) -> None:
+        """Wait for the end of the containerd of a dockerd that was killed: the kernel kills it too, a moment later."""
+        pid_file = self.run_dir / "exec/containerd/containerd.pid"
+        with contextlib.suppress(OSError, ValueError):
+            pid = int(pid_file.read_text())
+            await eventually(lambda: _state(pid) in {"Z", ""}, _STUBBORN_S, "containerd to end with its dockerd")
 
     def _mount_namespace(self) -> int:
         """Return the process that holds the mount namespace: one for all starts, for a restarted dockerd must find its mounts again."""
@@ -178,8 +184,9 @@ class OwnEngine:
         await self._signal(signal.SIGTERM)
 
     async def kill9(self) -> None:
-        """SIGKILL dockerd alone; its containerd, shims and containers may live on."""
+        """SIGKILL dockerd alone; its containerd goes with it, shims and containers may live on."""
         await self._signal(signal.SIGKILL)
+        await self._containerd_ended()
 
     async def _signal(self, number: signal.Signals) -> None:
         process = self._process
@@ -271,6 +278,14 @@ class OwnEngine:
         while more := {pid for pid, parent in parents.items() if parent in found} - found:
             found |= more
         return found - {os.getpid()}
+
+
+def _state(pid: int) -> str:
+    """Return the letter that the kernel has for a process' state, empty if there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
 
 
 class _Deadline:
