@@ -32,10 +32,11 @@ from nodeagent.controls.api import LocalApi
 from nodeagent.controls.cleaning import Cleaner, check_left
 from nodeagent.controls.owner import Owner
 from nodeagent.controls.pause import Pause
+from nodeagent.controls.status import Usage
 from nodeagent.desired import Desired, DesiredWatch, refusal
 from nodeagent.events import BelievedSink
 from nodeagent.facts import Fact
-from nodeagent.failures.shell import FAILURES, FailureKeeper
+from nodeagent.failures.shell import FailureKeeper
 from nodeagent.failures.store import FailureStore
 from nodeagent.imagecare.ledger import Ledger
 from nodeagent.imagecare.shell import ImageCare
@@ -197,7 +198,7 @@ class _Agent:
         self._failures = FailureStore(config.data_dir)
         keeper = FailureKeeper(runtime, self._failures, self._desired, clock, self._tools.events, self._pause.is_stopping)
         self._tools.endings = keeper
-        self.line.handlers[FAILURES] = keeper.answer
+        self.line.handlers[line.FAILURES] = keeper.answer
         ahead = Backoff(_AHEAD_RETRY, rng)
         self._ahead = PullAhead(config.images, runtime, self._tools.puller, clock, ahead, lambda _image: None)
         self._api = LocalApi(config.socket_path(), self._owner(config, client, runtime))
@@ -233,7 +234,7 @@ class _Agent:
             engine_problem=lambda: self._supervisor.unavailable,
             facts=self._facts,
             node_status=lambda: self._keeper.written,
-            usage=dict,
+            usage=self._usage_of_pods,
         )
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -303,6 +304,18 @@ class _Agent:
             self._save()
             await self._supervisor.volumes_changed()
             self._refresh_files()
+
+    async def _usage_of_pods(self) -> Mapping[str, Usage]:
+        """Return what each Pod uses, by uid; a Pod is missing before there are two samples of it."""
+        found: dict[str, Usage] = {}
+        for each in (await self.usage.measure()).containers:
+            if each.usage is not None:
+                uid, before = each.pod[2], found.get(each.pod[2], Usage())
+                found[uid] = Usage(
+                    cpu_millis=before.cpu_millis + each.usage.cpu_nanocores // 10**6,
+                    memory_bytes=before.memory_bytes + each.usage.memory_bytes,
+                )
+        return found
 
     def _facts(self) -> list[Fact]:
         """Return all conditions of the Node but Ready."""

@@ -14,6 +14,7 @@ from controller.apiserver.desired import DesiredView
 from controller.apiserver.eviction import Evictor
 from controller.apiserver.negotiation import PROTOBUF, finish, negotiate
 from controller.apiserver.nodesockets import NodeSockets
+from controller.apiserver.podfailures import PodFailures
 from controller.apiserver.podstreams import handlers as podstreams
 from controller.apiserver.podstreams.handlers import PodStreams
 from controller.apiserver.reading import Page, Reader, list_response, parse_position
@@ -43,6 +44,7 @@ class ObjectHandlers:
         watches: WatchStarter,
         desired: DesiredView,
         sockets: NodeSockets,
+        failures: PodFailures,
         usage: Usage,
         streams: PodStreams,
     ) -> None:
@@ -54,6 +56,7 @@ class ObjectHandlers:
         self._watches = watches
         self._desired = desired
         self._sockets = sockets
+        self._failures = failures
         self._usage = usage
         self._streams = streams
 
@@ -160,6 +163,8 @@ class ObjectHandlers:
                 return await self._writes.bind(request, info, resource, user)
             case "eviction":
                 return await self._evictor.evict(request, info, resource, user)
+            case "failures":
+                return await self._failures.answer(info, resource)
             case "scale" if info.verb == "get":
                 return await self._writes.scale(info, resource)
             case "scale":

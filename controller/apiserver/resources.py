@@ -198,6 +198,7 @@ _EXTRAS: Final[dict[str, dict[str, Any]]] = {
             Subresource("eviction", ("create",), "policy", "v1", "Eviction"),
             Subresource("exec", ("create", "get"), "", "v1", "PodExecOptions"),
             Subresource("log", ("get",), "", "v1", "Pod"),
+            Subresource("failures", ("get",), "lattice.dev", "v1", "PodFailures"),
         ),
         "selectable": _POD_FIELDS,
     },

@@ -21,6 +21,7 @@ from controller.apiserver.handlers import ObjectHandlers
 from controller.apiserver.negotiation import PROTOBUF, finish, for_document
 from controller.apiserver.nodesockets import NodeSockets
 from controller.apiserver.openapi.service import OpenApi
+from controller.apiserver.podfailures import PodFailures
 from controller.apiserver.podstreams.handlers import PodStreams
 from controller.apiserver.reading import Reader
 from controller.apiserver.registry import Registry
@@ -102,6 +103,7 @@ class ApiServer:
             WatchStarter(self.registry, self.rng),
             self.desired,
             NodeSockets(self.registry, self.lines, self.desk),
+            PodFailures(self.registry, self.lines),
             self._usage,
             PodStreams(self.registry, self.desk),
         )

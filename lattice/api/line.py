@@ -39,6 +39,8 @@ EXEC: Final = "exec"
 ATTACH: Final = "attach"
 FORWARD: Final = "forward"
 
+FAILURES: Final = "failures"
+"""Question: the record of failures of the Pod ``podUid``: ``{"failures": [record, …]}``, the oldest first."""
 USAGE: Final = "usage"
 """Question on the control line: what do this node and its Pods use? Answered by ``nodeagent.usage``."""
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 import orjson
 
-from lattice.api import errors, event, meta
+from lattice.api import errors, event, meta, pod
 from lattice.cli import kinds, printers
 from lattice.cli.options import Connection, connected, run_async
 from lattice.client.client import Client, object_path
@@ -39,6 +39,8 @@ async def _describe(wanted: list[tuple[type[meta.Object], str]], connection: Con
             for line in render(kind.KIND, obj):
                 click.echo(line)
             await _events(client, obj)
+            if kind is pod.Pod and (obj.get("spec") or {}).get("nodeName"):
+                await _failures(client, obj)
 
 
 def render(kind: str, obj: Mapping[str, Any]) -> Iterator[str]:
@@ -87,6 +89,29 @@ def _tree(value: Any, indent: str) -> Iterator[str]:
                     yield printers.safe(f"{indent}  - {item}")
         elif inner not in (None, {}, []):
             yield printers.safe(f"{indent}{title}: {inner}")
+
+
+async def _failures(client: Client, obj: Mapping[str, Any]) -> None:
+    """Print what the Pod's node has on record of its failures, the newest first."""
+    path = f"{object_path(pod.Pod, obj['metadata']['name'], obj['metadata']['namespace'])}/failures"
+    try:
+        found = orjson.loads(await client.send("GET", path)).get("failures") or []
+    except errors.ForbiddenError:
+        click.echo("Failures:     (you may not read them)")
+        return
+    except errors.NotFoundError:  # the Pod has just gone, or the server is older than this program
+        return
+    except errors.LatticeError as error:
+        click.echo(printers.safe(f"Failures:     (the node cannot be asked: {str(error)[:200]})"))
+        return
+    if not found:
+        click.echo("Failures:     none")
+        return
+    from nodeagent.failures import record
+
+    click.echo("Failures:")
+    for line in record.lines_of([record.from_dict(each) for each in found]):
+        click.echo(printers.safe(f"  {line}"))
 
 
 async def _events(client: Client, obj: Mapping[str, Any]) -> None:

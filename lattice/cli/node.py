@@ -18,7 +18,9 @@ from nodeagent.settings.table import SETTINGS, Setting
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-VERBS: Final = ("leave", "pause", "prune", "resume", "status")
+VERBS: Final = ("approve-removals", "cordon", "drain", "leave", "pause", "prune", "resume", "status", "uncordon")
+FLAGS: Final = "lattice.cli.node.flags"
+"""Where a verb finds what the options before it say (``click.Context.meta``)."""
 
 _OFFERED = ("cpu", "memory", "disk", "max_pods", "port_range")
 """Settings of the agent that are also options of ``lattice up``; the others are given to it by environment or file."""
@@ -75,9 +77,10 @@ class _Group(click.Group):
         """Return a verb's command."""
         if cmd_name not in VERBS:
             return None
-        from lattice.cli import nodeverbs
+        from lattice.cli import nodedrain, nodeverbs
 
-        found: click.Command = getattr(nodeverbs, cmd_name.replace("-", "_"))
+        module = nodedrain if cmd_name in nodedrain.VERBS else nodeverbs
+        found: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return found
 
 
@@ -93,7 +96,7 @@ def command(ctx: click.Context, /, flags: dict[str, Any], verbose: bool, stop_on
     setting can also be given as LATTICE_NODE_... in the environment or in a file; docs/reference/node-settings.md has them all.
     """
     if ctx.invoked_subcommand is not None:
-        ctx.obj = flags
+        ctx.meta[FLAGS] = flags
         return
     config = reading.read(flags, os.environ).config
     try:

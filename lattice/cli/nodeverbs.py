@@ -36,7 +36,7 @@ def local(function: F) -> F:
     @click.pass_context
     @functools.wraps(function)
     def wrapper(ctx: click.Context, /, *args: Any, **kwargs: Any) -> Any:
-        outer = ctx.obj if isinstance(ctx.obj, dict) else {}
+        outer = ctx.meta.get("lattice.cli.node.flags", {})
         given = {name: kwargs.pop(name) or outer.get(name) for name in ("data_dir", "config", "api_socket")}
         return function(*args, agent=reading.read(given, os.environ).config.socket_path(), **kwargs)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ class Owner:
         engine_problem: Callable[[], str],
         facts: Callable[[], Sequence[Fact]],
         node_status: Callable[[], node.NodeStatus | None],
-        usage: Callable[[], Mapping[str, Usage]],
+        usage: Callable[[], Awaitable[Mapping[str, Usage]]],
     ) -> None:
         self._config = config
         self._uid = node_uid
@@ -68,6 +68,10 @@ class Owner:
     async def status(self) -> Mapping[str, Any]:
         """See ``api.Controls``."""
         desired, known = self._desired, self._node_status() or node.NodeStatus()
+        try:
+            usage = await self._usage()
+        except errors.LatticeError:  # the engine is away, as the document says
+            usage = {}
         problem = desired.frozen or ("" if desired.synced else "not heard since the agent started")
         return status.make(
             status.Seen(
@@ -86,7 +90,7 @@ class Owner:
                 containers=self._table.ours(),
                 unknown=frozenset(desired.unknown),
                 images_wanted=self._ahead.states(),
-                usage=self._usage(),
+                usage=usage,
                 failures=len(self._failures.all()),
             )
         )

@@ -19,10 +19,10 @@ API_VERSION = "v1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What a container, or all, uses now; ``None``: not known."""
+    """What a Pod uses now."""
 
-    cpu_millis: int | None = None
-    memory_bytes: int | None = None
+    cpu_millis: int = 0
+    memory_bytes: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON has it."""

@@ -24,8 +24,6 @@ from nodeagent.workloads.seams import Ending
 
 logger = logging.getLogger(__name__)
 
-FAILURES: Final = "failures"
-"""Kind of the question on the control line: ``{"kind": "failures", "podUid": …}`` → ``{"failures": [record, …]}``, the oldest first."""
 LOG_TIMEOUT_S: Final = 3.0
 REASON: Final = "ContainerFailed"
 """Of the Event. Kubelet has none for an end; ``Failed`` is what it says of pulls and starts."""

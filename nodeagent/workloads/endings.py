@@ -104,11 +104,12 @@ class PodEndings:
         self._keep(name, restarts.number_of(container), end)
         self._unread.discard(container.id)
         self._changed()
+        probe_output = self._tools.probe_failures.pop(container.id, "")
         if end.container_id in self._old:
             return
         try:
             async with TimeLimit(self._tools.clock, _LIMIT_S):
-                ending = Ending(wanted=wanted, container=container, name=name, terminated=end, probe_output="")
+                ending = Ending(wanted=wanted, container=container, name=name, terminated=end, probe_output=probe_output)
                 await self._tools.endings.ended(ending)
         except (LatticeError, TimeoutError, OSError) as error:
             logger.warning("cannot keep a record of an end", extra={"container": container.name, "error": str(error)[:200]})

@@ -174,6 +174,8 @@ class Executor:
         """Stop a container: its preStop hook (``hook``), its stop signal, SIGKILL, all within the grace period."""
         tools = self._tools
         logger.info("stopping a container", extra={"container": action.container_id[:12], "pod_uid": self._uid, "why": action.why})
+        if _is_sick(action):
+            tools.probe_failures[action.container_id] = self._vitals.probe_failure(action.name) or action.why
         self._vitals.leave(action.name)
         member = self._find(wanted, action.name)
         if action.name != PAUSE:

@@ -51,6 +51,8 @@ class Tools:
     """Docker volume to the uid of the Pod that is about to mount it. Claimed without an await between look and claim."""
     networks: seams.Networks = field(default_factory=seams.EngineNetwork)
     endings: seams.Endings = field(default_factory=seams.NoEndings)
+    probe_failures: dict[base.ContainerId, str] = field(default_factory=dict)
+    """What the probe said because of which a container is being stopped, until its end is noted."""
     holds: list[seams.Holds] = field(default_factory=list)
     """Why nothing is started now: asked before every start, changes are told by a poke."""
     verdicts: dict[str, seams.Verdict] = field(default_factory=dict)

@@ -30,6 +30,7 @@ class _Watched:
     container_id: base.ContainerId
     health: Health
     task: asyncio.Task[None] | None = None
+    probe_failure: str = ""
 
 
 class Vitals:
@@ -54,6 +55,11 @@ class Vitals:
         watched = self._watched.get(name)
         return watched.health if watched is not None else None
 
+    def probe_failure(self, name: str) -> str:
+        """Return what the liveness or startup probe of a running container said when it last failed, empty: it did not."""
+        watched = self._watched.get(name)
+        return watched.probe_failure if watched is not None else ""
+
     def was_started(self, container_id: base.ContainerId) -> None:
         """Note that a container is being started by this agent: its postStart hook is due."""
         self._fresh.add(container_id)
@@ -75,6 +81,8 @@ class Vitals:
         target = Target(container_id=running.id, ip=ip, ports=container.ports)
 
         def failed(kind: Kind, message: str) -> None:
+            if kind != "Readiness":
+                watched.probe_failure = f"{kind} probe failed: {message}"
             self._tools.events.say(wanted, container.name, "Warning", podevents.UNHEALTHY, f"{kind} probe failed: {message}")
 
         patient = Patient(target=target, spec=container, health=health, changed=self._changed, failed=failed)

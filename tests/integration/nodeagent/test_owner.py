@@ -83,9 +83,11 @@ class World:
                 await asyncio.wait({task}, timeout=10)
                 assert task.done()
 
-    async def bind(self, name: str, command: tuple[str, ...] = ("sleep",), *, owned: bool = False, **spec: Any) -> pod.Pod:
+    async def bind(
+        self, name: str, command: tuple[str, ...] = ("sleep",), *, owned: bool = False, probe: Any = None, **spec: Any
+    ) -> pod.Pod:
         owners = [{"apiVersion": "v1", "kind": "ConfigMap", "name": "keeper", "uid": "u", "controller": True}] if owned else []
-        container = {"name": "main", "image": IMAGE, "imagePullPolicy": "IfNotPresent", "command": list(command)}
+        container = {"name": "main", "image": IMAGE, "imagePullPolicy": "IfNotPresent", "command": list(command), "livenessProbe": probe}
         body = {
             "metadata": {"name": name, "namespace": "default", "ownerReferences": owners},
             "spec": {"containers": [container], "terminationGracePeriodSeconds": 1, **spec},
@@ -303,6 +305,13 @@ async def test_a_failure_is_on_record_without_secrets_and_after_the_container_is
             return True
 
         await eventually(said, 20, "the Event")
+
+        async def told() -> bool:
+            answer = orjson.loads(await world.admin.send("GET", "/api/v1/namespaces/default/pods/p/failures"))
+            assert (answer["kind"], answer["metadata"]["name"]) == ("PodFailures", "p")
+            return bool(answer["failures"] == [record])
+
+        await eventually(told, 20, "the server to tell what the node has on record")
         await world.admin.delete(pod.Pod, "p", "default")
 
         async def gone() -> bool:
@@ -312,6 +321,31 @@ async def test_a_failure_is_on_record_without_secrets_and_after_the_container_is
     async with world.agent() as owner:  # and after the agent's end
         assert (await owner.ask("GET", "/v1/failures"))["failures"] == [record]
     assert SECRET.encode() not in (world.root / "agent" / "failures.jsonl").read_bytes()
+
+
+async def test_what_a_probe_said_is_on_record_and_an_end_that_was_asked_for_is_not(world: World) -> None:
+    world.runtime.exec_results["check",] = base.ExecResult(exit_code=1, output="no answer from the database")
+    async with world.agent() as owner:
+        await until_connected(owner)
+        probe = {"exec": {"command": ["check"]}, "periodSeconds": 1, "failureThreshold": 1}
+        await world.bind("sick", probe=probe)
+
+        async def recorded() -> dict[str, Any]:
+            found: dict[str, Any] = (await owner.ask("GET", "/v1/failures?pod=sick"))["failures"][0]
+            return found
+
+        record = await eventually(recorded, 20, "the failure to be on record")
+        assert record["probeOutput"].startswith("Liveness probe failed: ")
+        assert "no answer from the database" in record["probeOutput"]
+        await world.bind("well")
+        await world.until("well", "running")
+        await world.admin.delete(pod.Pod, "well", "default")
+
+        async def gone() -> bool:
+            return "well" not in await world.running()
+
+        await eventually(gone, 20, "the Pod to end")
+        assert {each["pod"] for each in (await owner.ask("GET", "/v1/failures"))["failures"]} == {"sick"}
 
 
 async def test_images_of_the_settings_are_pulled_ahead_and_a_missing_one_is_no_harm(world: World) -> None:
