@@ -199,6 +199,7 @@ _EXTRAS: Final[dict[str, dict[str, Any]]] = {
             Subresource("exec", ("create", "get"), "", "v1", "PodExecOptions"),
             Subresource("log", ("get",), "", "v1", "Pod"),
             Subresource("failures", ("get",), "lattice.dev", "v1", "PodFailures"),
+            Subresource("portforward", ("create", "get"), "", "v1", "PodPortForwardOptions"),
         ),
         "selectable": _POD_FIELDS,
     },

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import pty
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -124,3 +125,36 @@ async def test_kubectl_logs_exec_attach_and_cp(k: Kubectl, cluster: LocalCluster
     (tmp_path / "folder" / "inner" / "file").write_text("deep\n")
     await k.ok("cp folder talks:/tmp/folder")
     assert await k.ok("exec talks -- cat /tmp/folder/inner/file") == "deep\n"
+
+
+async def test_kubectl_port_forward(cluster: LocalCluster, kubectl: str, tmp_path: Path) -> None:
+    k = Kubectl(kubectl, cluster.kubeconfig, directory=tmp_path, cache=tmp_path / "kube-cache")
+    redis = manifest("cache", "exec redis-server --bind 127.0.0.1 --port 6379 --save ''", image="redis:7")
+    await k.ok("create -f -", stdin=redis)
+    await k.ok("wait --for=condition=Ready pod/cache --timeout=60s")
+    forwarding = k.start("port-forward pod/cache :6379 :9")
+    found = await eventually(lambda: re.findall(r"127\.0\.0\.1:(\d+) -> (\d+)", forwarding.tail()), 30, "the ports")
+    await eventually(lambda: len(re.findall("127.0.0.1:", forwarding.tail())) == 2, 30, "both ports")
+    found = re.findall(r"127\.0\.0\.1:(\d+) -> (\d+)", forwarding.tail())
+    ports = {int(there): int(here) for here, there in found}
+
+    async def ask(sent: bytes, size: int) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", ports[6379])
+        writer.write(sent)
+        async with asyncio.timeout(60):
+            got = await reader.readexactly(size)
+        writer.close()
+        return got
+
+    assert await eventually(lambda: ask(b"PING\r\n", 7), 30) == b"+PONG\r\n"  # the program on the loopback of its container
+    blob = os.urandom(3_000_000)
+    command = b"*2\r\n$4\r\nECHO\r\n$%d\r\n%s\r\n" % (len(blob), blob)
+    answers = await asyncio.gather(*(ask(command, len(blob) + 12) for _ in range(3)), *(ask(b"PING\r\n", 7) for _ in range(10)))
+    assert [answer[10:-2] for answer in answers[:3]] == [blob] * 3
+    assert answers[3:] == [b"+PONG\r\n"] * 10
+    reader, writer = await asyncio.open_connection("127.0.0.1", ports[9])
+    async with asyncio.timeout(30):
+        assert await reader.read() == b""
+    writer.close()
+    await eventually(lambda: "connection refused" in forwarding.tail(), 30, "the reason")
+    await forwarding.stop()

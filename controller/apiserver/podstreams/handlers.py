@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 
-from controller.apiserver.podstreams import options, programs
+from controller.apiserver.podstreams import forward, options, programs
 from controller.apiserver.podstreams.logs import PodLog
 from controller.apiserver.registry import Registry
 from controller.apiserver.request import TEXT, Answer, ApiRequest, ApiResponse, ApiUpgrade, RequestInfo, is_upgrade, offered_protocols
@@ -19,7 +19,7 @@ from controller.relay.desk import StreamDesk
 from lattice.api import errors, line
 from lattice.client.sockets import Socket
 
-SUBRESOURCES: Final = frozenset({"log", "exec", "attach"})
+SUBRESOURCES: Final = frozenset({"log", "exec", "attach", "portforward"})
 
 
 class PodStreams:
@@ -38,6 +38,8 @@ class PodStreams:
         pod = orjson.loads(await self._registry.get(resource, info.namespace, info.name))
         if info.subresource == "log":
             return await self._log(request, pod)
+        if info.subresource == "portforward":
+            return self._forward(request, pod)
         return await self._program(request, pod, info.subresource)
 
     async def _log(self, request: ApiRequest, pod: dict[str, Any]) -> Answer:
@@ -64,6 +66,15 @@ class PodStreams:
             await programs.join(client, stream, self._registry.clock, stdin=wanted.stdin, first_channel=first)
 
         return ApiUpgrade(serve, protocol=protocol, close=stream.release)
+
+    def _forward(self, request: ApiRequest, pod: dict[str, Any]) -> ApiUpgrade:
+        node = self._node(pod)
+        protocol = _agreed(request, forward.PROTOCOLS)
+
+        async def serve(client: Socket) -> None:
+            await forward.Session(client, self._desk, self._registry.clock, node, pod).run()
+
+        return ApiUpgrade(serve, protocol=protocol)
 
     @staticmethod
     def _node(pod: dict[str, Any]) -> str:

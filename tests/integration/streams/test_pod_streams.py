@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import aiohttp
@@ -15,87 +13,12 @@ import pytest
 
 from lattice.api import errors, pod
 from lattice.client.base import Request
-from lattice.client.client import Client
-from lattice.client.http import HttpTransport
-from lattice.machinery.clock import SystemClock
 from lattice.testing.polling import eventually
-from lattice.testing.proxy import Proxy
-from nodeagent.config import AgentConfig
-from nodeagent.main import run_agent
 from nodeagent.runtime import base, streams
-from nodeagent.runtime.fake import FakeRuntime, Program
 
 NODE = "node1"
 V5 = "v5.channel.k8s.io"
 CRASH = ["crash"]
-
-
-@dataclass
-class World:
-    """A server, a node with a fake engine, and a way between them that can be cut."""
-
-    server: Any
-    client: Client
-    runtime: FakeRuntime
-    proxy: Proxy
-    root: Path
-    stack: AsyncExitStack = field(default_factory=AsyncExitStack)
-
-    @asynccontextmanager
-    async def agent(self) -> AsyncIterator[None]:
-        stop = asyncio.Event()
-        transport = HttpTransport(f"https://127.0.0.1:{self.proxy.port}", ca_data=self.server.ca_data, token=f"{NODE}-token")
-        config = AgentConfig(name=NODE, data_dir=self.root / "agent", run_dir=self.root / "run", transport=transport)
-        async with asyncio.TaskGroup() as group:
-            task = group.create_task(run_agent(config, stop=stop, runtime=self.runtime))
-            try:
-                yield
-            finally:
-                stop.set()
-                await asyncio.wait({task}, timeout=15)
-                assert task.done()
-                await transport.close()
-
-    async def run_pod(self, name: str = "web", *containers: dict[str, Any], **spec: Any) -> pod.Pod:
-        listed = containers or ({"name": "main"},)
-        body = {
-            "metadata": {"name": name, "namespace": "default"},
-            "spec": {
-                "containers": [{"image": "busybox:latest", "imagePullPolicy": "IfNotPresent", **each} for each in listed],
-                "terminationGracePeriodSeconds": 1,
-                **spec,
-            },
-        }
-        made = await self.client.create(pod.Pod.model_validate(body))
-        await self.client.bind(name, "default", NODE, uid=made.uid)
-        await eventually(lambda: self.container(name), 30, "the container to run")
-        await eventually(lambda: NODE in self.server.api.lines, 30, "the line")
-        return made
-
-    async def container(self, name: str) -> base.Container | None:
-        found = await self.runtime.list({base.LABEL_POD_NAME: name})
-        return next((each for each in found if each.state is base.ContainerState.RUNNING), None)
-
-    async def say(self, text: str, *, name: str = "web", **more: Any) -> None:
-        container = await self.container(name)
-        assert container is not None
-        self.runtime.say(container.id, text, **more)
-
-
-@pytest.fixture
-async def world(api_server, client, tmp_path) -> AsyncIterator[World]:
-    async with Proxy("127.0.0.1", api_server.port) as proxy:
-        world = World(api_server, client, FakeRuntime(SystemClock()), proxy, tmp_path)
-        world.runtime.programs[("crash",)] = Program(run_for_s=0.3, exit_code=1, output="boom\n")
-        async with world.agent():
-            yield world
-        await world.runtime.close()
-
-
-@pytest.fixture
-async def admin(api_server) -> AsyncIterator[aiohttp.ClientSession]:
-    async with api_server.session() as session:
-        yield session
 
 
 def path_of(subresource: str, name: str = "web") -> str:
