@@ -14,7 +14,6 @@ from nodeagent.runtime import base
 from nodeagent.volumes import files
 
 _SET_GID: Final = 0o2000
-_PROPAGATION: Final = {"HostToContainer": "rslave", "Bidirectional": "rshared"}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -163,8 +162,6 @@ def _host_mount(source: pod.HostPathVolumeSource, mount: pod.VolumeMount, target
         text = f"the owner of node {node.name} allows Pods to mount {source.path} read-only: set readOnly: true on the mount"
         raise ConfigError("HostPathNotAllowed", text)
     prefix = max((rule[0] for rule in (allowed if read_only else writable)), key=len)
-    if mount.mount_propagation == "Bidirectional" and not node.rules.privileged:
-        raise ConfigError("Unsupported", f"mount {target}: mounts of a container reach the node only where it allows privileged containers")
     return GuardedMount(
         target=target,
         read_only=read_only,
@@ -172,5 +169,4 @@ def _host_mount(source: pod.HostPathVolumeSource, mount: pod.VolumeMount, target
         path=posixpath.relpath(path, prefix) if path != prefix else "",
         type=source.type or "",
         create=bool(sub_path) or (source.type or "") in ("", "DirectoryOrCreate"),
-        propagation=_PROPAGATION.get(mount.mount_propagation or ""),
     )

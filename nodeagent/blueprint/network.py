@@ -56,12 +56,11 @@ def make_names(wanted: pod.Pod) -> Names:
     """
     spec = wanted.spec
     name = hostname_of(wanted)
-    full = f"{name}.{spec.subdomain}" if spec.subdomain and spec.set_hostname_as_fqdn else name
     config = spec.dns_config or pod.PodDNSConfig()
     options = tuple(option.name + (f":{option.value}" if option.value else "") for option in config.options if option.name)
     return Names(
-        hostname=full[:_MAX_HOSTNAME],
-        domainname=spec.subdomain if full == name else None,
+        hostname=name,
+        domainname=spec.subdomain,
         dns_servers=tuple(config.nameservers),
         dns_searches=tuple(config.searches),
         dns_options=options,

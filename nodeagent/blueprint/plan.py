@@ -72,7 +72,6 @@ def make_blueprint(wanted: pod.Pod, container: pod.Container, references: Refere
         privileged=rights.privileged,
         no_new_privileges=rights.no_new_privileges,
         seccomp=rights.seccomp,
-        apparmor=rights.apparmor,
     )
     return Blueprint(
         config=config,

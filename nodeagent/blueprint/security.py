@@ -29,7 +29,6 @@ class Rights:
     capabilities: tuple[str, ...]
     seccomp: str | None
     seccomp_file: str
-    apparmor: str | None
     non_root: bool
     """The image's user must not be root: nothing else says who runs."""
     group: int | None
@@ -64,7 +63,6 @@ def make_rights(wanted: pod.Pod, container: pod.Container, node: Node) -> Rights
         capabilities=_capabilities(container, own.capabilities or pod.Capabilities(), node),
         seccomp="unconfined" if privileged and seccomp is None and not seccomp_file else seccomp,
         seccomp_file=seccomp_file,
-        apparmor=_apparmor(container, own.app_armor_profile or whole.app_armor_profile, node),
         non_root=bool(non_root) and user is None,
         group=group if user is None else None,
     )
@@ -127,14 +125,3 @@ def _seccomp(container: pod.Container, profile: pod.SeccompProfile | None, node:
     if not name or name.startswith("/") or ".." in name.split("/"):
         raise ConfigError("CreateContainerConfigError", f"seccomp profile {name!r} must be a path below the node's directory of profiles")
     return None, f"{node.rules.seccomp_dir}/{name}"
-
-
-def _apparmor(container: pod.Container, profile: pod.AppArmorProfile | None, node: Node) -> str | None:
-    if profile is None or profile.type == "RuntimeDefault":
-        return None
-    if profile.type == "Localhost":
-        return profile.localhost_profile or None
-    if not (node.rules.unconfined or node.rules.privileged):
-        text = f"container {container.name} switches AppArmor off, which the owner of node {node.name} does not allow (--allow-unconfined)"
-        raise ConfigError("UnconfinedNotAllowed", text)
-    return "unconfined"

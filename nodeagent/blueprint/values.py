@@ -50,7 +50,7 @@ class Rules:
     capabilities: frozenset[str] = frozenset()
     """What Pods may add to the usual ones, without ``CAP_``."""
     unconfined: bool = False
-    """Whether Pods may switch seccomp or AppArmor off."""
+    """Whether Pods may switch seccomp off."""
     seccomp_dir: str = ""
     """Where profiles of type Localhost are; empty: there are none."""
     pids_limit: int = 4096
@@ -129,7 +129,6 @@ class GuardedMount:
     """What must be there, or is made."""
     create: bool = False
     """A directory is made where nothing is."""
-    propagation: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -132,7 +132,7 @@ class PodVolumes:
         self._made.discard(owned.volume)
 
     async def _guarded(self, pod_uid: str, name: str, guarded: GuardedMount) -> base.Mount:
-        plain = base.Mount(kind="bind", target=guarded.target, read_only=guarded.read_only, propagation=guarded.propagation)
+        plain = base.Mount(kind="bind", target=guarded.target, read_only=guarded.read_only)
         if guarded.volume and not self._paths.available:
             if await self._runtime.has_volume_sub_paths():
                 return replace(plain, kind="volume", source=guarded.volume, sub_path=guarded.path, copy_image=False)
