@@ -111,7 +111,7 @@ async def test_directories_are_shared_and_kept_by_the_rules_of_kubernetes(cluste
     assert await inside.sh("dirs", "cat /fast/again; ls -1 /disk", "side") == "kept\nby\nby-init"
     await inside.sh("dirs", "echo 1 > /mine/x; echo 2 > /part/y; echo 3 > /data/z")
     assert await inside.sh("dirs", "cat /disk/by/dirs/x /data/a/part/y; stat -c %g /data/z /part/y") == "1\n2\n2000\n2000"
-    with pytest.raises(AssertionError, match="I/O error|No space left"):
+    with pytest.raises(AssertionError, match=r"I/O error|No space left"):
         await inside.sh("dirs", "head -c 2000000 /dev/zero > /fast/big")
 
     uid = (await cluster.client.get(pod.Pod, "dirs", "default")).uid
