@@ -177,7 +177,7 @@ async def test_rules_of_an_admin_read_as_recorded(ask):
 
 async def test_rules_of_a_node_and_of_nobody(ask):
     rules = (await ask("SelfSubjectRulesReview", NODE, {"spec": {"namespace": "default"}}))["status"]["resourceRules"]
-    own = {"verbs": ["create", "get", "patch", "update"], "apiGroups": [""], "resources": ["nodes"], "resourceNames": ["n1"]}
+    own = {"verbs": ["create", "delete", "get", "patch", "update"], "apiGroups": [""], "resources": ["nodes"], "resourceNames": ["n1"]}
     assert own in rules
     nobody = (await ask("SelfSubjectRulesReview", ANONYMOUS, {"spec": {"namespace": "default"}}))["status"]
     assert nobody["resourceRules"] == []
