@@ -152,7 +152,9 @@ class StreamServer:
             containers = self._table.of_pod(target.pod_uid)
             match question.get("kind"):
                 case line.LOGS:
-                    container = targets.logged(containers, target, previous=bool(question.get("previous")))
+                    container = targets.logged(
+                        containers, target, previous=bool(question.get("previous")), ended_id=str(question.get("endedID") or "")
+                    )
                     await serving.send_log(self._runtime, container, self._log_query(question), socket, begin)
                 case line.EXEC:
                     container = targets.running(containers, target)

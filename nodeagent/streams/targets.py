@@ -53,14 +53,18 @@ def reachable(containers: Iterable[base.Container], target: Target) -> base.Cont
     return min(alive, key=lambda each: (not each.ip, each.created_at, each.id))
 
 
-def logged(containers: Iterable[base.Container], target: Target, *, previous: bool) -> base.Container:
+def logged(containers: Iterable[base.Container], target: Target, *, previous: bool, ended_id: str = "") -> base.Container:
     """Return the container whose log is asked for: the newest that was ever started, or the one before it.
+
+    ``ended_id``: which one the Pod's status shows as the last that ended. While a container waits to be restarted that is the newest one.
 
     Raises:
         errors.BadRequestError: there is none.
     """
     begun = [each for each in _attempts(containers, target) if each.started_at is not None]
     if previous:
+        if (shown := next((each for each in begun if each.id == ended_id), None)) is not None:
+            return shown
         if len(begun) < 2:
             message = f'previous terminated container "{target.container}" in pod "{target.pod}" not found'
             raise errors.BadRequestError(message)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import orjson
 
-from controller.apiserver.podstreams.options import LogOptions, question_about
+from controller.apiserver.podstreams.options import LogOptions, ended_container, question_about
 from controller.apiserver.request import TEXT, ApiStream
 from controller.relay.desk import NodeStream, StreamDesk
 from controller.relay.entries import Cursor, Entry, Framing
@@ -61,6 +61,8 @@ class PodLog:
     async def _ask(self) -> NodeStream:
         options = self._options
         more: dict[str, Any] = {"follow": options.follow, "previous": options.previous}
+        if options.previous:
+            more["endedID"] = ended_container(self._pod, self._container)
         if self._cursor.time:
             more["since"] = self._cursor.time.decode()
         else:

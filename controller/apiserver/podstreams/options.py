@@ -132,6 +132,17 @@ def node_of(pod: Mapping[str, Any]) -> str:
     return str((pod.get("spec") or {}).get("nodeName") or "")
 
 
+def ended_container(pod: Mapping[str, Any], container: str) -> str:
+    """Return the id of the container that the Pod's status shows as the last that ended, or the empty string."""
+    status = pod.get("status") or {}
+    for listed in ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"):
+        for each in status.get(listed) or ():
+            if each.get("name") == container:
+                ended = (each.get("lastState") or {}).get("terminated") or {}
+                return str(ended.get("containerID") or "").rpartition("//")[2]
+    return ""
+
+
 def question_about(pod: Mapping[str, Any], kind: str, container: str, **more: Any) -> dict[str, Any]:
     """Return the question that opens a stream on the Pod's node."""
     data = pod["metadata"]
