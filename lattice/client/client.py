@@ -68,7 +68,7 @@ class Client:
     ) -> meta.ObjectList[T]:
         """Return all objects of a kind, of one namespace or of all, at one revision."""
         raw = await self.list_raw(kind, namespace, label_selector=label_selector, field_selector=field_selector)
-        items = tuple(kind.model_validate_json(item) for item in raw.items)
+        items = tuple(self._parse(kind, item) for item in raw.items)
         return meta.ObjectList[T](items=items, resource_version=raw.resource_version)
 
     async def list_raw(
@@ -77,10 +77,13 @@ class Client:
         """As :meth:`list`, with each item as JSON text: for caches, which do not keep models."""
         query = _selectors(label_selector, field_selector)
         body = await self.send("GET", collection_path(kind, namespace), query=query)
-        data = orjson.loads(body)
         head = {"apiVersion": kind.group_version(), "kind": kind.KIND}
-        items = tuple(orjson.dumps({**head, **item}) for item in data.get("items") or ())
-        return base.RawList(items=items, resource_version=str(data.get("metadata", {}).get("resourceVersion", "")))
+        try:
+            data = orjson.loads(body)
+            items = tuple(orjson.dumps({**head, **item}) for item in data.get("items") or ())
+            return base.RawList(items=items, resource_version=str(data.get("metadata", {}).get("resourceVersion", "")))
+        except (ValueError, TypeError, AttributeError):
+            raise _not_understood(kind) from None  # the cause would show what came, perhaps a Secret
 
     async def create(self, obj: T) -> T:
         """Store a new object and return it as stored.
@@ -248,7 +251,15 @@ class Client:
 
     @staticmethod
     def _parse(kind: type[T], body: bytes) -> T:
-        return kind.model_validate_json(body)
+        try:
+            return kind.model_validate_json(body)
+        except ValueError:
+            raise _not_understood(kind) from None  # the cause would show what came, perhaps a Secret
+
+
+def _not_understood(kind: type[meta.Object]) -> errors.UnavailableError:
+    """Return the error for a 2xx that is no answer of an API server: the page of a captive portal, say. What it was about is unknown."""
+    return errors.UnavailableError(f"what answered is no {kind.KIND}; is there something between here and the API server?")
 
 
 def parse_error(response: base.Response) -> errors.ApiError:

@@ -43,6 +43,8 @@ class HostileProxy:
         """Set, and replaced, when connections are broken: what holds a stream open waits for it."""
         self.lies = 0
         """Requests that a behaviour has answered, or is answering."""
+        self.lied_about: set[str] = set()
+        """Methods and last parts of the paths of the requests that were answered so."""
         self.truths = 0
         """Snapshots of the desired state that were passed on whole."""
         self.snapshot: list[dict[str, Any]] = []
@@ -79,6 +81,7 @@ class HostileProxy:
     def set(self, behaviour: Behaviour | None) -> None:
         """Answer like this from now on; ``None``: pass everything on. Open streams break."""
         self._behaviour = behaviour
+        self.lied_about.clear()
         self.cut()
 
     def cut(self) -> None:
@@ -154,6 +157,7 @@ def answered(status: int, body: bytes = b"", *, everything: bool = True, **heade
         if not everything and not is_watch(request):
             return await proxy.forward(request)
         proxy.lies += 1
+        proxy.lied_about.add(f"{request.method} {request.path.rpartition('/')[2]}")
         named = {key.replace("_", "-"): value for key, value in headers.items()}
         return web.Response(status=status, body=body, headers={"content-type": "application/json", **named})
 

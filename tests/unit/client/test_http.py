@@ -264,3 +264,19 @@ async def test_a_line_without_end_is_given_up() -> None:
     with pytest.raises(errors.UnavailableError, match="over 100 bytes"):
         async for _ in http.split_lines(stream(), max_line_bytes=100):
             pass
+
+
+@pytest.mark.parametrize("body", [b"<html>Please log in</html>", b"null", b"[]", b"7", b"", b'{"items": 7}', b'{"metadata": []}'])
+async def test_what_is_no_answer_of_an_api_server_is_no_answer(serve: Serve, body: bytes) -> None:
+    async def portal(_request: web.Request) -> web.StreamResponse:
+        return web.Response(body=body, content_type="application/json")
+
+    client = Client(http.HttpTransport(await serve(portal)))
+    made = namespace.Namespace.model_validate({"metadata": {"name": "a"}})
+    calls = [client.list(namespace.Namespace)]
+    if body != b'{"items": 7}':
+        calls += [client.get(namespace.Namespace, "a"), client.create(made), client.patch(namespace.Namespace, "a", None, {})]  # type: ignore[list-item]
+    for call in calls:
+        with pytest.raises(errors.UnavailableError, match="no Namespace"):
+            await call
+    await client.close()
