@@ -81,6 +81,9 @@ class Executor:
             await tools.runtime.remove(container_id)  # with the wrong owners it must not start
             raise
         if member.role is not Role.PAUSE:
+            if not self._images.was_pulled(member.name):
+                text = f'Container image "{member.container.image}" already present on machine'
+                tools.events.say(wanted, member.name, "Normal", podevents.PULLED, text)
             tools.events.say(wanted, member.name, "Normal", podevents.CREATED, f"Created container: {member.name}")
         await self._refresh(container_id)
 

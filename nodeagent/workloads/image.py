@@ -31,6 +31,10 @@ class PodImages:
         self._missing: set[str] = set()
         self._pulling: dict[str, asyncio.Future[Exception | None]] = {}
 
+    def was_pulled(self, name: str) -> bool:
+        """Return whether this worker has pulled the image of a container."""
+        return name in self._pulled
+
     def pulling(self, name: str) -> bool:
         """Return whether a pull for a container is under way."""
         return name in self._pulling

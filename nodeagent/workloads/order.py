@@ -82,12 +82,12 @@ def init_done(slot: Slot, newest: base.Container | None, history: restarts.Histo
     return newest.state in restarts.ENDED and history.ended == 0
 
 
-def holds_next(slot: Slot, newest: base.Container | None, *, busy: bool) -> bool:
-    """Return whether the container after this one waits for its postStart hook."""
+def holds_next(slot: Slot, newest: base.Container | None, *, coming: bool) -> bool:
+    """Return whether the container after this one waits for its postStart hook. ``coming``: it is being made or started."""
     if not slot.hooked:
         return False
     running = newest is not None and newest.state is base.ContainerState.RUNNING
-    return busy or (running and not slot.started and not slot.unhealthy)
+    return coming or (running and not slot.started and not slot.unhealthy)
 
 
 def next_to_stop(slots: Sequence[Slot], active: Mapping[str, Sequence[base.Container]]) -> list[str]:

@@ -303,7 +303,9 @@ class _Work:
                     self._hold(slot, newest, sandbox, INITIALIZING if not done else HOOKED)
                     continue
                 self._advance(slot, sandbox)
-                free = not order.holds_next(slot, newest, busy=slot.name in self._view.busy)
+                coming = slot.name in self._view.busy or any(action.name == slot.name for action in self.actions)
+                pulling = slot.blocked is not None and slot.blocked.reason == HOOKED.reason
+                free = not order.holds_next(slot, newest, coming=coming or pulling)
         for slot in slots:
             if slot.role is Role.EPHEMERAL:
                 self._ephemeral(slot, sandbox)

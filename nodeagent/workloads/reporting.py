@@ -66,7 +66,7 @@ class PodReport:
             end=end,
             last=self._endings.before(name, history.restarts),
             restarts=max(history.restarts, 0),
-            wait=self._wait(name, view, decision),
+            wait=self._wait(name, view, decision) or (None if ended or _initialized(view) else plan.INITIALIZING),
             over=restarts.is_over(history, policy) or target.ending or view.finished or bool(decision.outcome),
             started=bool(health and health.started),
             ready=bool(health and health.ready) and not target.ending,

@@ -20,7 +20,7 @@ from nodeagent.imagecare.shell import DiskReserveError
 from nodeagent.ports import plan as ports_plan
 from nodeagent.runtime import base
 from nodeagent.workloads import members, plan, restarts, spec, status
-from nodeagent.workloads.actions import PAUSE, Action, Confirm, Create, Pull, Remove, Start, Stop
+from nodeagent.workloads.actions import PAUSE, Action, Confirm, Create, Pull, Remove, Start, Stop, Wait
 from nodeagent.workloads.endings import PodEndings
 from nodeagent.workloads.execution import Executor, StartRefusedError
 from nodeagent.workloads.image import PodImages
@@ -59,6 +59,8 @@ class PodWorker:
         self._recent: deque[float] = deque(maxlen=_MANY)
         self._started_s: float | None = None
         """Monotonic time of the Pod's start, for its deadline: a wall clock that jumps ends no Pod."""
+        self._told: dict[str, Wait] = {}
+        """The back-off of each container that an Event was written of."""
         self._ended_seen = False
         self._adopted = False
         self._done = False
@@ -123,6 +125,7 @@ class PodWorker:
         for action in decision.actions:
             self._begin(action, target.wanted, now_s)
         if target.wanted is not None:
+            self._tell_delays(target.wanted, decision)
             self._report.make(target, view, decision)
         until_s = min((time_s for time_s in (decision.until_s, deadline_s) if time_s is not None), default=None)
         return None if until_s is None else max(0.0, until_s - now_s)
@@ -175,6 +178,19 @@ class PodWorker:
                     following.add(member.name)
                     self._vitals.follow(target.wanted, member.container, newest, ip)
         self._vitals.keep_only(following)
+
+    def _tell_delays(self, wanted: pod.Pod, decision: plan.Decision) -> None:
+        """Write kubelet's Event of each back-off, once."""
+        for name, wait in decision.waits.items():
+            if wait.reason not in ("CrashLoopBackOff", "ImagePullBackOff") or self._told.get(name) == wait:
+                continue
+            self._told[name] = wait
+            if wait.reason == "ImagePullBackOff":
+                image = next(member.container.image for member in members.members_of(wanted.spec) if member.name == name)
+                self._tools.events.say(wanted, name, "Normal", podevents.BACK_OFF, f'Back-off pulling image "{image}"')
+            else:
+                text = f"Back-off restarting failed container {name} in pod {wanted.name}_{wanted.namespace}({wanted.uid})"
+                self._tools.events.say(wanted, name, "Warning", podevents.BACK_OFF, text)
 
     def _is_spinning(self, decision: plan.Decision, now_s: float) -> bool:
         if len(self._recent) == _MANY and now_s - self._recent[0] < _MANY_S and decision.actions:
