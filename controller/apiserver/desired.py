@@ -29,6 +29,7 @@ from lattice.api import configmap, node, pod, storage, tombstone
 logger = logging.getLogger(__name__)
 
 BOOKMARK_PERIOD_S: Final = 30.0
+_CONTAINERS: Final = ("containers", "initContainers", "ephemeralContainers")
 
 
 class DesiredView:
@@ -227,7 +228,9 @@ class DesiredView:
                 (config, (volume.get("configMap") or {}).get("name", "")),
                 (claim, (volume.get("persistentVolumeClaim") or {}).get("claimName", "")),
             ]
-        for container in spec.get("containers") or ():
+            for source in (volume.get("projected") or {}).get("sources") or ():
+                found += [(secret, (source.get("secret") or {}).get("name", "")), (config, (source.get("configMap") or {}).get("name", ""))]
+        for container in (one for kind in _CONTAINERS for one in spec.get(kind) or ()):
             for variable in container.get("env") or ():
                 source = variable.get("valueFrom") or {}
                 found += [
