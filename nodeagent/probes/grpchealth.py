@@ -88,7 +88,7 @@ def outcome(headers: dict[str, str], body: bytes) -> str:
     Raises:
         ValueError: it is no gRPC answer.
     """
-    code = headers.get("grpc-status", "")
+    code = headers.get("grpc-status", "") if headers.get(":status") == "200" else ""
     if code == "0":
         return _STATUSES.get(decode_status(unframe(body)), "UNKNOWN")
     if code:

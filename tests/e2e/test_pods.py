@@ -108,7 +108,7 @@ async def test_manifests_of_the_documentation_behave_as_documented(cluster: Loca
     assert (last.exit_code, last.signal) == (137, 9)
 
     for name in PLAIN:
-        await client.delete(pod.Pod, name, "default")
+        await client.delete(pod.Pod, name, "default", grace_period_s=1)
     for name in PLAIN:
         await pods.wait_gone(client, name)
     assert await containers_of(cluster) == []
