@@ -178,11 +178,13 @@ def told(script: Callable[[HostileProxy], Iterable[dict[str, Any] | bytes]], *, 
             return await proxy.forward(request)
         out = web.StreamResponse(status=200, headers={"content-type": "application/json"})
         await out.prepare(request)
-        for piece in script(proxy):
-            await out.write(piece if isinstance(piece, bytes) else orjson.dumps(piece) + b"\n")
-            if pause_s:
-                await asyncio.sleep(pause_s)  # noqa: TID251 - real time passes here: a slow server is the subject
-        proxy.lies += 1
+        try:
+            for piece in script(proxy):
+                await out.write(piece if isinstance(piece, bytes) else orjson.dumps(piece) + b"\n")
+                if pause_s:
+                    await asyncio.sleep(pause_s)  # noqa: TID251 - real time passes here: a slow server is the subject
+        finally:
+            proxy.lies += 1  # also where the agent has heard enough and hung up
         if then == "hold":
             await proxy.broken.wait()
         elif then == "reset" and request.transport is not None:
