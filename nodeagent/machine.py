@@ -80,14 +80,40 @@ def processes(proc: Path = _PROC) -> Processes | None:
     return Processes(used=used, limit=min(limits))
 
 
+_MODES: Final = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
+_WORK: Final = ("user", "nice", "system", "irq", "softirq")
+
+
+def cpu_modes(proc: Path = _PROC) -> dict[str, dict[str, float]]:
+    """Return core to mode to seconds since the start, empty where it is not known. Modes are node_exporter's."""
+    found = {}
+    for line in _text(proc / "stat").splitlines():
+        name, *values = line.split()
+        if name.startswith("cpu") and name != "cpu" and len(values) >= len(_MODES):
+            found[name[3:]] = _modes(values)
+    return found
+
+
 def cpu_seconds(proc: Path = _PROC) -> float | None:
     """Return the CPU time that the machine has spent on work since its start, over all cores, ``None`` where it is not known."""
+    name, *values = _text(proc / "stat").split("\n", 1)[0].split() or [""]
+    if name != "cpu" or len(values) < len(_MODES):
+        return None
+    modes = _modes(values)
+    return sum(modes[mode] for mode in _WORK)
+
+
+def _modes(values: Sequence[str]) -> dict[str, float]:
+    tick = os.sysconf("SC_CLK_TCK")
+    return {mode: int(value) / tick for mode, value in zip(_MODES, values, strict=False)}
+
+
+def load(proc: Path = _PROC) -> float | None:
+    """Return the load of the last minute, ``None`` where it is not known."""
     try:
-        user, nice, system, _idle, _wait, irq, soft, steal = (int(part) for part in _text(proc / "stat").split("\n", 1)[0].split()[1:9])
+        return float(_text(proc / "loadavg").split()[0])
     except (ValueError, IndexError):
         return None
-    del steal  # another machine's work
-    return (user + nice + system + irq + soft) / os.sysconf("SC_CLK_TCK")
 
 
 def describe(disk: Disk | None, proc: Path = _PROC) -> Machine:

@@ -43,6 +43,7 @@ from nodeagent.imagecare.shell import ImageCare
 from nodeagent.images.ahead import PullAhead
 from nodeagent.images.shell import Puller
 from nodeagent.line import ControlLine
+from nodeagent.metrics.shell import MetricsServer, Sources
 from nodeagent.node import NodeKeeper
 from nodeagent.podevents import PodEvents
 from nodeagent.ports.shell import Ports, range_of_this_machine
@@ -191,6 +192,18 @@ class _Agent:
             connected=lambda: self.line.connected,
         )
         self.line.handlers[line.DIAL] = self._streams.dial
+        self._metrics = MetricsServer(
+            config.metrics_address,
+            Sources(
+                tools=self._tools,
+                meter=self.usage,
+                images=self._images,
+                storage=self._storage,
+                facts=self._pressure.facts,
+                connected=lambda: self.line.connected,
+                paths=self._keeper.disk_paths,
+            ),
+        )
         self._backoff = Backoff(_RETRY, rng)
         self._save_failed = False
         self._left = asyncio.Event()
@@ -257,6 +270,7 @@ class _Agent:
                         self._ahead.run(),
                         self._images.run(),
                         self._storage.run(),
+                        self._metrics.run(),
                         self._serve(),
                         self._every_second(),
                     )

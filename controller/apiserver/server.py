@@ -11,7 +11,20 @@ import logging
 import random
 from collections.abc import Mapping
 
-from controller.apiserver import admission, authz, backup, bootstrap, definitions, discovery, health, naming, protobuf, reviews, usage
+from controller.apiserver import (
+    admission,
+    authz,
+    backup,
+    bootstrap,
+    definitions,
+    discovery,
+    health,
+    naming,
+    protobuf,
+    reviews,
+    servermetrics,
+    usage,
+)
 from controller.apiserver.aside import LARGE_BYTES, aside
 from controller.apiserver.authn import TokenAuthenticator
 from controller.apiserver.deletion import Deleter
@@ -44,6 +57,7 @@ from controller.relay.lines import NodeLines
 from controller.store import base
 from lattice.api import errors, names
 from lattice.machinery.clock import Clock
+from lattice.machinery.exposition import CONTENT_TYPE
 from lattice.machinery.tasks import TaskOwner
 
 __all__ = ["ApiServer"]
@@ -107,6 +121,7 @@ class ApiServer:
             self._usage,
             PodStreams(self.registry, self.desk),
         )
+        self._metrics = servermetrics.ServerMetrics(self.table)
         self._discovery = discovery.Discovery(self.table)
         self._openapi = OpenApi(self.table, clock)
         self._stopping = False
@@ -146,7 +161,9 @@ class ApiServer:
 
     async def handle(self, request: ApiRequest) -> Answer:
         """Answer a request. Never raises but for cancellation."""
+        begun_s = self.clock.monotonic()
         answer = await self._answer(request)
+        self._metrics.count(request.info, answer, self.clock.monotonic() - begun_s)
         answer.headers.update(self.identity_headers())
         return answer
 
@@ -180,6 +197,15 @@ class ApiServer:
                 errors.InternalError("the server failed on this request; its log says why. The outcome of a write is unknown")
             )
 
+    def _scraped(self) -> bytes:
+        return self._metrics.text(
+            cluster_id=self.cluster.id,
+            lines=len(self.lines),
+            streams=self.desk.open_streams,
+            feeds={name: (feed.revision, feed.synced) for name, feed in self.feeds.items()},
+            caches={row.qualified: self.registry.cache(row) for row in self.table.stored},
+        )
+
     @staticmethod
     def _refusal(request: ApiRequest, error: errors.ApiError) -> ApiResponse:
         response, form = error_response(error), for_document(request)
@@ -200,6 +226,8 @@ class ApiServer:
                 found := health.answer(request, ready=self.ready, synced={name: feed.synced for name, feed in self.feeds.items()})
             ) is not None:
                 return found
+            if request.path.rstrip("/") == servermetrics.PATH:
+                return ApiResponse(200, self._scraped(), CONTENT_TYPE)
             if (found := self._discovery.answer(request)) is not None:
                 return finish(found, for_document(request))
             slow = self._openapi.stale and request.path.startswith("/openapi")

@@ -53,6 +53,10 @@ class NodeLines:
         """Whether this process holds the node's line."""
         return node in self._lines
 
+    def __len__(self) -> int:
+        """How many nodes' lines this process holds."""
+        return len(self._lines)
+
     async def hold(self, node: str, socket: Socket) -> None:
         """Keep a node's line until it ends.
 

@@ -19,7 +19,7 @@ from nodeagent.runtime import base
 from nodeagent.usage import plan
 from nodeagent.workloads.observed import ContainerTable
 
-_PAUSE: Final = "POD"
+PAUSE: Final = "POD"
 """Label of the container that only holds a Pod's network; nobody asked for it, so nobody is shown it."""
 _ASKED: Final = 8
 """Containers whose figures are asked for at a time."""
@@ -101,7 +101,7 @@ class UsageMeter:
         found = await self.measure()
         pods: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
         for each in found.containers:
-            if each.usage is not None and each.name and each.name != _PAUSE:
+            if each.usage is not None and each.name and each.name != PAUSE:
                 pods.setdefault(each.pod, []).append({"name": each.name, **_said(each.usage)})
         return {
             "at": found.at.isoformat(),

@@ -1,0 +1,1 @@
+"""Prometheus: what this node, its containers and its agent do."""
