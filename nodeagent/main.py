@@ -46,6 +46,7 @@ from nodeagent.line import ControlLine
 from nodeagent.metrics.shell import MetricsServer, Sources
 from nodeagent.node import NodeKeeper
 from nodeagent.podevents import PodEvents
+from nodeagent.ports.addresses import address_rule
 from nodeagent.ports.shell import Ports, range_of_this_machine
 from nodeagent.pressure import plan as pressure_plan
 from nodeagent.pressure.shell import PressureWatch
@@ -162,7 +163,7 @@ class _Agent:
         )
         self._live = LiveFiles(files)
         self._pause = Pause(config.data_dir, self._tools.table, clock, lambda: self._supervisor.poke(None))
-        self._tools.holds.append(self._pause.hold)
+        self._tools.holds += [self._pause.hold, address_rule(config.publish_addresses)]
         self._supervisor = Supervisor(self._tools, Backoff(_RETRY, rng))
         self._keeper = NodeKeeper(
             config,

@@ -112,7 +112,7 @@ SECTIONS: Final[dict[str, tuple[Setting, ...]]] = {
         Setting(
             name="publish_addresses",
             kind=values.ADDRESSES,
-            help="Host address on which a Pod may publish ports, besides 127.0.0.1.",
+            help="Host address on which a Pod may publish ports, besides loopback; 0.0.0.0 stands for all of IPv4, :: for all.",
             default="any that a Pod asks for by `hostIP`",
         ),
         Setting(
