@@ -14,6 +14,7 @@ from pathlib import Path
 from lattice.api import quantity
 from lattice.client import base as client_base
 from nodeagent.ports import plan as ports_plan
+from nodeagent.runtime import base
 
 API_SOCKET_NAME = "agent.sock"
 
@@ -66,8 +67,8 @@ class AgentConfig:
     isolation: bool = True
     """Keep Pods out of the provider's own network. Off only where the rules cannot be set (rootless) or need not be; the Node says so."""
     network_range: str = "10.210.0.0/16"
-    """Where the /26 networks of the namespaces come from."""
-    network_helper_image: str = "registry.k8s.io/build-image/distroless-iptables:v0.6.5"
+    """Where the networks of the namespaces come from: a /26 each, or what it takes for ``max_pods`` in one namespace (110: a /25)."""
+    network_helper_image: str = base.NETWORK_HELPER_IMAGE
     """Image with ``nft``, for the short-lived container that sets the rules."""
 
     allow_host_paths: tuple[HostPath, ...] = ()

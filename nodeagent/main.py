@@ -44,6 +44,7 @@ from nodeagent.images.ahead import PullAhead
 from nodeagent.images.shell import Puller
 from nodeagent.line import ControlLine
 from nodeagent.metrics.shell import MetricsServer, Sources
+from nodeagent.networks.shell import Networks, NetworkSettings
 from nodeagent.node import NodeKeeper
 from nodeagent.podevents import PodEvents
 from nodeagent.ports.addresses import address_rule
@@ -135,12 +136,27 @@ class _Agent:
             reserve=pressure_plan.parse_share(config.disk_reserve),
             parallel=config.max_parallel_pulls,
         )
+        table = ContainerTable(node_uid)
+        self._networks = Networks(
+            runtime,
+            clock,
+            node_uid,
+            table,
+            NetworkSettings(
+                isolation=config.isolation,
+                network_range=config.network_range,
+                max_pods=config.max_pods,
+                helper_image=config.network_helper_image,
+            ),
+            changed=lambda: self._supervisor.poke(None),
+        )
         self._tools = Tools(
             runtime=runtime,
             client=client,
             clock=clock,
             desired=self._desired,
-            table=ContainerTable(node_uid),
+            table=table,
+            networks=self._networks,
             ports=Ports(config.port_range or range_of_this_machine()),
             files=files,
             messages=TerminationMessages(config.data_dir / "messages"),
@@ -272,6 +288,7 @@ class _Agent:
                         self._images.run(),
                         self._storage.run(),
                         self._metrics.run(),
+                        self._networks.run(),
                         self._serve(),
                         self._every_second(),
                     )
@@ -335,7 +352,7 @@ class _Agent:
     def _facts(self) -> list[Fact]:
         """Return all conditions of the Node but Ready."""
         kept = (strays.unknown_fact(self._supervisor.unknown_pods), self._guard.fact())
-        return [*self._pressure.facts(), *self._pause.facts(), *(fact for fact in kept if fact is not None)]
+        return [*self._pressure.facts(), *self._pause.facts(), self._networks.fact(), *(fact for fact in kept if fact is not None)]
 
     def _refresh_files(self) -> None:
         """Bring the files of Pods up to date with the objects that they show."""

@@ -11,6 +11,7 @@ Everything it started is stopped at the end, and every container and volume of i
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Self
 
@@ -19,7 +20,7 @@ import orjson
 from lattice.api import errors, node
 from lattice.client.client import Client
 from lattice.testing.controlplane import LATTICE, ControlPlane
-from lattice.testing.engine import Engine
+from lattice.testing.engine import Engine, remove_rules
 from lattice.testing.polling import eventually
 from lattice.testing.processes import Process
 
@@ -34,6 +35,8 @@ class LocalCluster(ControlPlane):
         docker_host: engine for the agents.
         store: back end of the control plane.
         name: prefix of the node names; nodes on one engine need different names.
+        port_range: where agents take automatic host ports from.
+        agent_options: further arguments of every agent.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class LocalCluster(ControlPlane):
         store: Literal["sqlite", "etcd"] = "sqlite",
         name: str = "test",
         port_range: str = "30000-32767",
+        agent_options: Sequence[str] = (),
     ) -> None:
         super().__init__(directory, store=store)
         self.docker_host = docker_host
@@ -52,6 +56,7 @@ class LocalCluster(ControlPlane):
         self.client: Client
         self.agents: dict[str, Process] = {}
         self._port_range = port_range
+        self._agent_options = tuple(agent_options)
 
     def users(self) -> tuple[str, ...]:
         """Return the lines of the token file: also two nodes."""
@@ -68,7 +73,9 @@ class LocalCluster(ControlPlane):
             await agent.stop()
         await super().__aexit__(*error)
         for identity in self.node_uids():
-            await self.engine.clean(f"lattice.dev/node-uid={identity}")
+            for label in ("lattice.dev/node-uid", "lattice.dev/network-helper"):
+                await self.engine.clean(f"{label}={identity}")
+            remove_rules(identity)
         await self.engine.__aexit__()
 
     def node_uids(self) -> list[str]:
@@ -93,7 +100,7 @@ class LocalCluster(ControlPlane):
             config = self.kubeconfig_for(name, token)
             arguments = ["node", "--kubeconfig", str(config), "--name", name, "--docker-host", self.docker_host]
             arguments += ["--data-dir", str(self.directory / f"agent-{name}"), "--port-range", self._port_range]
-            agent = self.agents[name] = Process((*LATTICE, *arguments), log=self.directory / f"agent-{name}.log")
+            agent = self.agents[name] = Process((*LATTICE, *arguments, *self._agent_options), log=self.directory / f"agent-{name}.log")
         agent.start()
         if wait:
             await self.wait_node(name)

@@ -5,6 +5,9 @@ What the agent claims is checked against this. Only what tests need: list, inspe
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
@@ -81,6 +84,13 @@ class Engine:
         """Start a container."""
         await self.call("POST", f"/containers/{container_id}/start")
 
+    async def exec(self, container_id: str, *argv: str) -> tuple[int, str]:
+        """Run a command in a container and return its exit code and what it printed, on a terminal's one stream."""
+        made = await self.call("POST", f"/containers/{container_id}/exec", body={"Cmd": argv, "AttachStdout": True, "Tty": True})
+        output = await self.call("POST", f"/exec/{made['Id']}/start", body={"Detach": False, "Tty": True})
+        ended = await self.call("GET", f"/exec/{made['Id']}/json")
+        return int(ended["ExitCode"]), bytes(output).decode(errors="replace")
+
     async def volumes(self, label: str) -> list[str]:
         """Return the names of the volumes with a label."""
         filters = orjson.dumps({"label": [label]}).decode()
@@ -95,6 +105,11 @@ class Engine:
             if error.status != 404:
                 raise
 
+    async def networks(self, label: str) -> list[str]:
+        """Return the names of the networks with a label."""
+        found = await self.call("GET", "/networks", query={"filters": orjson.dumps({"label": [label]}).decode()})
+        return [network["Name"] for network in found]
+
     async def events(self, *, since: str | None = None, until: str | None = None) -> AsyncGenerator[dict[str, Any]]:
         """Yield the engine's events; with both times (Unix seconds) the stream ends."""
         assert self._session is not None
@@ -105,8 +120,16 @@ class Engine:
                 yield orjson.loads(line)
 
     async def clean(self, label: str) -> None:
-        """Remove every container and volume with a label."""
+        """Remove every container, volume and network with a label."""
         for container in await self.containers(label):
             await self.remove(container["Id"])
         for volume in await self.volumes(label):
             await self.remove_volume(volume)
+        for network in await self.networks(label):
+            await self.call("DELETE", f"/networks/{network}")
+
+
+def remove_rules(node_uid: str) -> None:
+    """Remove the packet filter rules of a node, where this process and the engine live in one network namespace and may do so."""
+    if program := shutil.which("nft", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"):
+        subprocess.run([program, "delete", "table", "inet", f"lattice_{node_uid[:8]}"], check=False, capture_output=True)  # noqa: S603

@@ -21,6 +21,9 @@ from nodeagent.runtime import streams
 
 ContainerId = NewType("ContainerId", str)
 
+NETWORK_HELPER_IMAGE: Final = "registry.k8s.io/build-image/distroless-iptables:v0.6.5"
+"""Has ``nft``, a shell and ``cat``, for the architectures that Kubernetes runs on: what kube-proxy is built on."""
+
 LABEL_NODE: Final = "lattice.dev/node-uid"
 LABEL_CLUSTER: Final = "lattice.dev/cluster-id"
 LABEL_POD_UID: Final = "lattice.dev/pod-uid"
@@ -33,6 +36,7 @@ LABEL_HOST_PORTS: Final = "lattice.dev/host-ports"
 LABEL_VOLUME: Final = "lattice.dev/volume"
 LABEL_SANDBOX: Final = "lattice.dev/sandbox"
 """Id of the container whose network this one has joined; absent on one that has its own."""
+LABEL_POD_IP: Final = "lattice.dev/pod-ip"
 
 CAPABILITIES: Final = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID")
 """What official images need to own their data directory and step down from root. Docker's default has six more (raw sockets, mknod,

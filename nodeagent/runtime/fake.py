@@ -52,7 +52,7 @@ class _Box:
 class FakeRuntime(FakeDisk, FakeStreams):
     """Implements ``Runtime`` in memory."""
 
-    def __init__(self, clock: Clock, *, images: Sequence[str] = ("busybox:latest",)) -> None:
+    def __init__(self, clock: Clock, *, images: Sequence[str] = ("busybox:latest", base.NETWORK_HELPER_IMAGE)) -> None:
         super().__init__()
         self._clock = clock
         self._boxes: dict[base.ContainerId, _Box] = {}
@@ -76,6 +76,8 @@ class FakeRuntime(FakeDisk, FakeStreams):
         """What images say of themselves; what is not named says nothing."""
         self.programs: dict[tuple[str, ...], Program] = {}
         """By entrypoint and command together; what is not named runs until it is stopped."""
+        self.programs_of_images = {base.NETWORK_HELPER_IMAGE: Program(run_for_s=0)}
+        """By image, for commands that a test cannot know."""
         self.exec_results: dict[tuple[str, ...], base.ExecResult] = {}
         """By command; what is not named answers 0."""
         self.figures = Figures()
@@ -361,7 +363,8 @@ class FakeRuntime(FakeDisk, FakeStreams):
             raise base.ContainerGoneError(f"no such container: {container_id}") from None
 
     def _program(self, box: _Box) -> Program:
-        return self.programs.get((*(box.config.entrypoint or ()), *(box.config.command or ())), Program())
+        command = (*(box.config.entrypoint or ()), *(box.config.command or ()))
+        return self.programs.get(command) or self.programs_of_images.get(box.config.image) or Program()
 
     def _check_ports(self, box: _Box) -> None:
         running = (other.seen for other in self._boxes.values() if other.seen.state is base.ContainerState.RUNNING)

@@ -120,7 +120,7 @@ SECTIONS: Final[dict[str, tuple[Setting, ...]]] = {
             kind=values.SWITCH,
             help="Keep Pods out of this machine's own network. Off, the Node shows NetworkIsolated=False.",
         ),
-        Setting(name="network_range", kind=values.NETWORK_RANGE, help="Where the networks of namespaces come from, a /26 each."),
+        Setting(name="network_range", kind=values.NETWORK_RANGE, help="Where the networks of namespaces come from, a /26 each or larger."),
         Setting(name="network_helper_image", kind=values.IMAGE, help="Image with nft, for the container that sets the rules."),
     ),
     "What Pods may do": (

@@ -20,6 +20,7 @@ from controller.store.opening import StoreConfig, open_stores
 from lattice.api import configmap, errors, lease, names, node, pod, storage, tombstone
 from lattice.client.client import Client
 from lattice.machinery.clock import SystemClock
+from lattice.testing.engine import remove_rules
 from lattice.testing.polling import eventually
 from nodeagent.config import AgentConfig
 from nodeagent.main import run_agent
@@ -125,7 +126,7 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     async with AsyncExitStack() as stack:
         runtime: base.Runtime
         if request.param == "fake":
-            runtime = FakeRuntime(clock, images=[IMAGE])
+            runtime = FakeRuntime(clock, images=[IMAGE, base.NETWORK_HELPER_IMAGE])
         else:
             host = os.environ.get("LATTICE_DOCKER_HOST")
             if not host:
@@ -146,6 +147,10 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
                 await runtime.remove(container.id)
             for volume in await runtime.volumes({base.LABEL_NODE: world.node_uid()}):
                 await runtime.remove_volume(volume)
+            for network in await runtime.networks({base.LABEL_NODE: world.node_uid()}):
+                await runtime.remove_network(network.name)
+            if request.param == "docker":
+                remove_rules(world.node_uid())
 
 
 async def until_node(world: World, check: Callable[[node.Node], bool], what: str) -> node.Node:

@@ -117,7 +117,7 @@ class World:
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     clock = SystemClock()
     async with AsyncExitStack() as stack:
-        runtime = FakeRuntime(clock, images=[IMAGE])
+        runtime = FakeRuntime(clock, images=[IMAGE, base.NETWORK_HELPER_IMAGE])
         stack.push_async_callback(runtime.close)
         stores = await open_stores(StoreConfig(data_dir=tmp_path / "store"), clock)
         stack.push_async_callback(stores.close)
