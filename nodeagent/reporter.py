@@ -21,11 +21,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from lattice.api import errors, names, pod
-from lattice.client.client import Client
+from lattice.client.client import STRATEGIC_MERGE_PATCH, Client
 from lattice.machinery.backoff import Backoff
 from lattice.machinery.clock import Clock
 from lattice.machinery.tasks import TimeLimit
 from nodeagent.journal import Journal, Result, results_of
+from nodeagent.workloads.status import OURS
 
 logger = logging.getLogger(__name__)
 
@@ -165,7 +166,9 @@ class StatusReporter:
         self.writes += 1
         self._sending = number
         try:
-            await self._client.patch(pod.Pod, what.name, what.namespace, _patch(what, number), subresource="status")
+            await self._client.patch(
+                pod.Pod, what.name, what.namespace, _patch(what, number), subresource="status", content_type=STRATEGIC_MERGE_PATCH
+            )
         except errors.NotFoundError:
             # Deleted a moment ago, or by force while this agent was away: the watch of the desired state says the rest.
             logger.debug("the server does not know a Pod any more", extra=said)
@@ -259,8 +262,15 @@ _MAYBE_GONE = ("reason", "message", "pod_ip", "pod_ips")
 
 
 def _patch(what: Result, number: int) -> dict[str, Any]:
-    """Return a merge patch; what the status does not have any more is set to null."""
+    """Return a strategic merge patch; what the status does not have any more is set to null.
+
+    Of the conditions only the agent's own: those of others (the scheduler's, readiness gates) are merged by the server, not written over
+    with what this node saw last.
+    """
     body = what.status.to_dict()
+    body["conditions"] = [condition for condition in body.get("conditions", ()) if condition["type"] in OURS]
+    if body.get("podIPs"):
+        body["podIPs"] = [{"$patch": "replace"}, *body["podIPs"]]
     gone = [name for name in _MAYBE_GONE if getattr(what.status, name) in (None, ())]
     body.update({pod.PodStatus.model_fields[name].alias or name: None for name in gone})
     annotations = {names.ANNOTATION_STATUS_RECORD: str(number)}
