@@ -40,6 +40,7 @@ from nodeagent.failures.shell import FailureKeeper
 from nodeagent.failures.store import FailureStore
 from nodeagent.imagecare.ledger import Ledger
 from nodeagent.imagecare.shell import ImageCare
+from nodeagent.images import credentials
 from nodeagent.images.ahead import PullAhead
 from nodeagent.images.shell import Puller
 from nodeagent.line import ControlLine
@@ -162,6 +163,7 @@ class _Agent:
             messages=TerminationMessages(config.data_dir / "messages"),
             volumes=PodVolumes(runtime, files, node_uid),
             puller=Puller(self._images.pull, self._pulls),
+            docker_config=lambda: _docker_config(config),
             prober=self._prober,
             reporter=self._reporter,
             events=PodEvents(self._recorder),
@@ -230,7 +232,14 @@ class _Agent:
         self._tools.endings = keeper
         self.line.handlers[line.FAILURES] = keeper.answer
         ahead = Backoff(_AHEAD_RETRY, rng)
-        self._ahead = PullAhead(config.images, runtime, self._tools.puller, clock, ahead, lambda _image: None)
+        self._ahead = PullAhead(
+            config.images,
+            runtime,
+            self._tools.puller,
+            clock,
+            ahead,
+            lambda image: credentials.logins(image, (), self._tools.docker_config()),
+        )
         self._api = LocalApi(config.socket_path(), self._owner(config, client, runtime))
 
     def _owner(self, config: AgentConfig, client: Client, runtime: base.Runtime) -> Owner:
@@ -405,6 +414,17 @@ async def first_of(*events: asyncio.Event) -> None:
     async with TaskOwner("events") as tasks:
         waiting = [tasks.spawn(event.wait(), name="wait") for event in events]
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+
+
+def _docker_config(config: AgentConfig) -> bytes:
+    """Return the provider's own registry logins; read for each pull, because ``docker login`` changes them."""
+    if config.docker_config is None:
+        return b""
+    try:
+        return config.docker_config.read_bytes()
+    except OSError as error:
+        logger.warning("cannot read Docker's configuration", extra={"path": str(config.docker_config), "error": str(error)[:200]})
+        return b""
 
 
 def _thresholds(config: AgentConfig) -> pressure_plan.Thresholds:

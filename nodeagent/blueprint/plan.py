@@ -12,6 +12,7 @@ from typing import Final
 from lattice.api import pod, quantity
 from nodeagent.blueprint import environment, mounts, naming, network, resources, security
 from nodeagent.blueprint.values import Address, Blueprint, ConfigError, Node, References
+from nodeagent.images import plan as images
 from nodeagent.runtime import base
 
 _UNKNOWN: Final = Address()
@@ -32,6 +33,8 @@ def make_blueprint(wanted: pod.Pod, container: pod.Container, references: Refere
     """
     if not container.image:
         raise ConfigError("InvalidImageName", f"container {container.name} has no image")
+    if why := images.check_reference(container.image):
+        raise ConfigError("InvalidImageName", why)
     variables = environment.make_environment(wanted, container, references, node, address)
     found = mounts.make_mounts(wanted, container, variables, references, node, address)
     rights = security.make_rights(wanted, container, node)

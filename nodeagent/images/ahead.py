@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 LOOK_S: Final = 300.0
 """An image that somebody removed is there again within this time."""
 
-Credentials = Callable[[str], Mapping[str, str] | None]
+Logins = Callable[[str], Sequence[Mapping[str, str]]]
 
 
 class PullAhead:
@@ -30,18 +30,18 @@ class PullAhead:
         puller: pulls them; a Pod that wants one meanwhile shares the pull.
         clock: time.
         backoff: delays between attempts while something is missing.
-        credentials: the provider's own login for an image, ``None`` for none.
+        logins: the provider's own for an image.
     """
 
     def __init__(
-        self, images: Sequence[str], runtime: base.Runtime, puller: Puller, clock: Clock, backoff: Backoff, credentials: Credentials
+        self, images: Sequence[str], runtime: base.Runtime, puller: Puller, clock: Clock, backoff: Backoff, logins: Logins
     ) -> None:
         self._images = tuple(images)
         self._runtime = runtime
         self._puller = puller
         self._clock = clock
         self._backoff = backoff
-        self._credentials = credentials
+        self._logins = logins
         self._states = dict.fromkeys(self._images, "waiting")
 
     def states(self) -> Mapping[str, str]:
@@ -65,7 +65,7 @@ class PullAhead:
                 self._states[image] = "present"
                 return True
             self._states[image] = "pulling"
-            error = await asyncio.shield(self._puller.pull(image, self._credentials(image)))
+            error = await asyncio.shield(self._puller.pull(image, self._logins(image)))
         except errors.LatticeError as failure:
             error = failure
         if error is None:

@@ -1,17 +1,19 @@
-"""Pull policy, and registry credentials out of Secrets. Pure."""
+"""Pull policy, and what can name an image. Pure."""
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterable, Mapping
+import re
 from typing import Final
 
-import orjson
+from lattice.api import pod
 
-from lattice.api import configmap, pod
-
-_HUB: Final = "docker.io"
-_HUB_KEYS: Final = ("docker.io", "index.docker.io", "registry-1.docker.io")
+_MAX_REFERENCE: Final = 512
+_PART: Final = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_LABEL: Final = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
+_REFERENCE = re.compile(
+    rf"(?:{_LABEL}(?:\.{_LABEL})*(?::[0-9]+)?/)?{_PART}(?:/{_PART})*(?::[\w][\w.-]{{0,127}})?(?:@[a-z][a-z0-9]*(?:[-_+.][a-z][a-z0-9]*)*:[0-9a-f]{{32,}})?",
+    re.ASCII,
+)
 
 
 def policy_of(container: pod.Container) -> pod.PullPolicy:
@@ -25,30 +27,8 @@ def policy_of(container: pod.Container) -> pod.PullPolicy:
     return "Always" if tag in ("", "latest") else "IfNotPresent"
 
 
-def registry_of(image: str) -> str:
-    """Return the registry's host of an image reference."""
-    first, slash, _ = image.partition("/")
-    return first if slash and ("." in first or ":" in first or first == "localhost") else _HUB
-
-
-def credentials(image: str, secrets: Iterable[configmap.Secret]) -> Mapping[str, str] | None:
-    """Return what Docker needs to log in for this image: from the first Secret that names its registry. Broken Secrets are passed over."""
-    registry = registry_of(image)
-    for secret in secrets:
-        try:
-            auths = orjson.loads(base64.b64decode(secret.data[".dockerconfigjson"]))["auths"]
-            for server, entry in sorted(auths.items()):
-                host = server.removeprefix("https://").removeprefix("http://").partition("/")[0]
-                if host == registry or (registry == _HUB and host in _HUB_KEYS):
-                    return _login(entry, server)
-        except (KeyError, ValueError, TypeError, AttributeError):
-            continue
-    return None
-
-
-def _login(entry: Mapping[str, str], server: str) -> Mapping[str, str]:
-    if "auth" in entry and "username" not in entry:
-        username, _, password = base64.b64decode(entry["auth"]).decode().partition(":")
-    else:
-        username, password = entry["username"], entry["password"]
-    return {"username": username, "password": password, "serveraddress": server}
+def check_reference(image: str) -> str:
+    """Return why a text cannot name an image; empty: it can. The grammar is that of ``distribution/reference``."""
+    if len(image) > _MAX_REFERENCE or not _REFERENCE.fullmatch(image):
+        return f'Failed to apply default image tag "{image[:_MAX_REFERENCE]}": couldn\'t parse image name: invalid reference format'
+    return ""

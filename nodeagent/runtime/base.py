@@ -189,6 +189,8 @@ class Container:
     finished_at: datetime | None = None
     exit_code: int | None = None
     oom_killed: bool = False
+    image_digest: str = ""
+    """``name@sha256:...`` of its image, where it was pulled from a registry."""
     error: str = ""
     ip: str = ""
     ports: tuple[PortBinding, ...] = ()
@@ -295,6 +297,10 @@ class ImageNotFoundError(LatticeError):
 
 class ImagePullError(LatticeError):
     """The registry could not be reached or failed. Worth another try."""
+
+
+class RegistryUnavailableError(ImagePullError):
+    """The registry did not answer at all."""
 
 
 class PortTakenError(LatticeError):

@@ -24,6 +24,7 @@ class DockerRuntime(DockerContainers, DockerDisk, DockerImages, DockerNetworks, 
 
     def __init__(self, host: str | None = None) -> None:
         self._engine = DockerEngine(host)
+        self._digests = {}
 
     async def close(self) -> None:
         """See ``Runtime``."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import orjson
@@ -26,6 +27,8 @@ class DockerContainers:
     """See ``base.Runtime``."""
 
     _engine: DockerEngine
+    _digests: dict[str, str]
+    """By image id: its name and digest. An image does not change; what it is called beside that is not looked at again."""
 
     async def info(self) -> base.EngineInfo:
         """See ``Runtime``."""
@@ -52,10 +55,20 @@ class DockerContainers:
         return [container for container in found if container is not None]
 
     async def inspect(self, container_id: base.ContainerId) -> base.Container:
-        """See ``Runtime``."""
-        return docker_values.container(
-            await self._engine.json(f"containers/{container_id}/json", doing=f"inspect container {container_id}")
-        )
+        """See ``Runtime``. The first container of an image costs a second call, for the image's digest."""
+        answer = await self._engine.json(f"containers/{container_id}/json", doing=f"inspect container {container_id}")
+        container = docker_values.container(answer)
+        if container.image_id not in self._digests:
+            self._digests[container.image_id] = await self._digest(container)
+        return replace(container, image_digest=self._digests[container.image_id])
+
+    async def _digest(self, container: base.Container) -> str:
+        """Return by what name and digest the image of a container was pulled; empty: it was not, or is gone."""
+        try:
+            answer = await self._engine.json(f"images/{container.image_id}/json", doing=f"look for image {container.image_id}")
+        except (base.ImageNotFoundError, base.InvalidContainerError, base.RuntimeFailedError):
+            return ""
+        return docker_values.digest_of(container.image, docker_values.image_details(answer).digests)
 
     async def create(self, config: base.ContainerConfig) -> base.ContainerId:
         """See ``Runtime``."""

@@ -33,6 +33,19 @@ _NO_IMAGE: Final = (
     "repository name must be lowercase",
     "no matching manifest",
 )
+_REGISTRY_AWAY: Final = (
+    "connection refused",
+    "no such host",
+    "i/o timeout",
+    "tls handshake timeout",
+    "network is unreachable",
+    "no route to host",
+    "server misbehaving",
+    "temporary failure in name resolution",
+    "client.timeout exceeded",
+    "connection reset by peer",
+    "503 service unavailable",
+)
 _NOT_STARTABLE: Final = (
     "oci runtime create failed",
     "failed to create task",
@@ -78,7 +91,10 @@ def classify(status: int, message: str, *, doing: str, pulling: bool = False) ->
         return base.NameTakenError(sentence)
     if pulling:
         absent = status == 404 or any(text in lower for text in _NO_IMAGE)
-        return base.ImageNotFoundError(sentence) if absent else base.ImagePullError(sentence)
+        if absent:
+            return base.ImageNotFoundError(sentence)
+        away = any(text in lower for text in _REGISTRY_AWAY)
+        return base.RegistryUnavailableError(sentence) if away else base.ImagePullError(sentence)
     if status == 404 and "no such image" in lower:
         return base.ImageNotFoundError(sentence)
     if status == 400 or any(text in lower for text in _NOT_STARTABLE):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -120,6 +120,13 @@ def event(data: Mapping[str, Any]) -> base.RuntimeEvent:
         exit_code=int(code) if code.isdigit() else None,
         at=datetime.fromtimestamp(at_ns / 1e9, UTC) if isinstance(at_ns, int) else None,
     )
+
+
+def digest_of(image: str, digests: Sequence[str]) -> str:
+    """Return the name with digest that belongs to a reference: of the same repository, else any; empty: there is none."""
+    repository = image.partition("@")[0]
+    repository = repository if ":" not in repository.rpartition("/")[2] else repository.rpartition(":")[0]
+    return next((digest for digest in digests if digest.partition("@")[0] == repository), digests[0] if digests else "")
 
 
 def with_tag(reference: str) -> str:

@@ -107,7 +107,7 @@ def container_status(seen: Seen) -> pod.ContainerStatus:
         "started": seen.running and seen.started,
         "restart_count": seen.restarts,
         "image": seen.member.container.image or "",
-        "image_id": seen.newest.image_id if seen.newest else "",
+        "image_id": (seen.newest.image_digest or seen.newest.image_id) if seen.newest else "",
     }
     if seen.newest is not None:
         fields["container_id"] = f"docker://{seen.newest.id}"

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from lattice.api import pod
 from nodeagent import podevents
+from nodeagent.images import credentials
 from nodeagent.images import plan as images
 from nodeagent.runtime import base
 from nodeagent.workloads.tools import Tools
@@ -65,7 +66,9 @@ class PodImages:
             raise base.ImageNotFoundError(f"image {image} is not on this node, and its pull policy is Never")
         named = {reference.name for reference in wanted.spec.image_pull_secrets}
         secrets = [secret for (space, name), secret in self._tools.desired.secrets.items() if space == wanted.namespace and name in named]
-        future = self._pulling[container.name] = self._tools.puller.pull(image, images.credentials(image, secrets))
+        future = self._pulling[container.name] = self._tools.puller.pull(
+            image, credentials.logins(image, secrets, self._tools.docker_config())
+        )
         self._tools.events.say(wanted, container.name, "Normal", podevents.PULLING, f'Pulling image "{image}"')
         future.add_done_callback(lambda done: self._done(wanted, container, done))
 

@@ -276,7 +276,8 @@ class PodWorker:
         if error is None:
             self._note(name, restarts.succeeded(history))
         else:
-            reason = "ErrImagePull" if history.failures == 0 else "ImagePullBackOff"
+            first = "RegistryUnavailable" if isinstance(error, base.RegistryUnavailableError) else "ErrImagePull"
+            reason = first if history.failures == 0 else "ImagePullBackOff"
             if isinstance(error, DiskReserveError):
                 reason = "DiskReserve"
             self._note(name, restarts.failed(history, reason, str(error)[:500], self._tools.clock.monotonic()))

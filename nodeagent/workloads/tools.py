@@ -49,6 +49,8 @@ class Tools:
     """Notes durably that a Pod has ended here, see ``nodeagent.checkpoint``."""
     volume_claims: dict[str, str]
     """Docker volume to the uid of the Pod that is about to mount it. Claimed without an await between look and claim."""
+    docker_config: Callable[[], bytes] = bytes
+    """Returns the provider's own registry logins, Docker's ``config.json``; empty: there are none."""
     networks: seams.Networks = field(default_factory=seams.EngineNetwork)
     endings: seams.Endings = field(default_factory=seams.NoEndings)
     probe_failures: dict[base.ContainerId, str] = field(default_factory=dict)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from pathlib import Path
 
-import orjson
 import pytest
 
 from lattice.api import configmap, meta, pod
@@ -64,19 +63,6 @@ def test_a_range_must_be_one(text: str) -> None:
 )
 def test_pull_policy_follows_the_tag(image: str, policy: str) -> None:
     assert images.policy_of(pod.Container(name="a", image=image)) == policy
-
-
-def test_credentials_are_those_of_the_image_s_registry() -> None:
-    auths = {
-        "https://index.docker.io/v1/": {"username": "hub", "password": "p"},
-        "reg.example:5000": {"auth": base64.b64encode(b"u:p:q").decode()},
-    }
-    content = base64.b64encode(orjson.dumps({"auths": auths})).decode()
-    broken = configmap.Secret(data={".dockerconfigjson": "bm90IGpzb24="})
-    secrets = [broken, configmap.Secret(data={".dockerconfigjson": content})]
-    assert (images.credentials("busybox", secrets) or {})["username"] == "hub"
-    assert (images.credentials("reg.example:5000/a:1", secrets) or {})["password"] == "p:q"
-    assert images.credentials("other.example/a", secrets) is None
 
 
 def test_a_probe_changes_its_mind_at_the_thresholds() -> None:
@@ -168,7 +154,8 @@ def test_a_path_stays_inside_its_volume(path: str) -> None:
         (409, 'The container name "/x" is already in use by container "y"', False, base.NameTakenError),
         (404, "manifest for x not found: manifest unknown", True, base.ImageNotFoundError),
         (500, "unauthorized: authentication required", True, base.ImageNotFoundError),
-        (500, "dial tcp: connect: connection refused", True, base.ImagePullError),
+        (500, "dial tcp: connect: connection refused", True, base.RegistryUnavailableError),
+        (500, "received unexpected HTTP status: 500 Internal Server Error", True, base.ImagePullError),
         (400, "invalid mount config", False, base.InvalidContainerError),
         (500, "something else", False, base.RuntimeFailedError),
     ],
