@@ -45,6 +45,7 @@ class PodEndings:
         """Container ids, as the status has them, whose end an earlier life of the agent has told."""
         self._tasks: dict[base.ContainerId, asyncio.Task[None]] = {}
         self._unread: set[base.ContainerId] = set()
+        self._blamed: dict[base.ContainerId, str] = {}
 
     @property
     def reading(self) -> bool:
@@ -73,6 +74,10 @@ class PodEndings:
     def refused(self, name: str, container: base.Container, message: str) -> None:
         """Note that a program could not be started."""
         self._keep(name, restarts.number_of(container), containerstatus.start_error(container, message))
+
+    def blame(self, container_id: base.ContainerId, why: str) -> None:
+        """Note that a container is being stopped for what a probe or a hook of it said."""
+        self._blamed[container_id] = why
 
     def look(self, wanted: pod.Pod, containers: tuple[base.Container, ...]) -> None:
         """Note the ends that were not seen before."""

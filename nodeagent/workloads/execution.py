@@ -177,12 +177,12 @@ class Executor:
         """Stop a container: its preStop hook (``hook``), its stop signal, SIGKILL, all within the grace period."""
         tools = self._tools
         logger.info("stopping a container", extra={"container": action.container_id[:12], "pod_uid": self._uid, "why": action.why})
-        if _is_sick(action):
+        if is_sick(action):
             tools.probe_failures[action.container_id] = self._vitals.probe_failure(action.name) or action.why
         self._vitals.leave(action.name)
         member = self._find(wanted, action.name)
         if action.name != PAUSE:
-            why = f"Container {action.name} {action.why}, will be restarted" if _is_sick(action) else f"Stopping container {action.name}"
+            why = f"Container {action.name} {action.why}, will be restarted" if is_sick(action) else f"Stopping container {action.name}"
             self._say(wanted, action.name, "Normal", podevents.KILLING, why)
         left_s = action.grace_s
         before = member.container.lifecycle.pre_stop if member is not None and member.container.lifecycle is not None else None
@@ -250,7 +250,8 @@ class Executor:
         return next((member for member in found if member.name == name), None)
 
 
-def _is_sick(action: Stop) -> bool:
+def is_sick(action: Stop) -> bool:
+    """Return whether a container is stopped for what a probe or hook of it said."""
     return action.why.startswith("failed ") or action.why == "FailedPostStartHook"
 
 

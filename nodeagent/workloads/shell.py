@@ -22,7 +22,7 @@ from nodeagent.runtime import base
 from nodeagent.workloads import members, plan, restarts, spec, status
 from nodeagent.workloads.actions import PAUSE, Action, Confirm, Create, Pull, Remove, Start, Stop, Wait
 from nodeagent.workloads.endings import PodEndings
-from nodeagent.workloads.execution import Executor, StartRefusedError
+from nodeagent.workloads.execution import Executor, StartRefusedError, is_sick
 from nodeagent.workloads.image import PodImages
 from nodeagent.workloads.looking import Target, look
 from nodeagent.workloads.reporting import PodReport
@@ -32,7 +32,7 @@ from nodeagent.workloads.vitals import Vitals
 
 logger = logging.getLogger(__name__)
 
-_MANY: Final = 100
+_MANY: Final = 300
 """Actions within ``_MANY_S``; the longest honest series of a Pod is some five for each container. More is a defect, and must not become
 a busy loop."""
 _MANY_S: Final = 10.0
@@ -208,6 +208,8 @@ class PodWorker:
         if isinstance(action, Stop):
             hook = action.container_id not in self._stopping  # a stop that overtakes another runs no hook
             self._stopping[action.container_id] = now_s + action.grace_s
+            if is_sick(action):
+                self._endings.blame(action.container_id, action.why)
             if action.replace:
                 self._note(action.name, replace(self._memory.of(action.name), replace=True))
         if (earlier := self._under_way.pop(action.name, None)) is not None:

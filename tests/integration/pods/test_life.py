@@ -205,3 +205,54 @@ async def test_a_node_is_shown_the_secrets_of_every_kind_of_container_and_volume
     async with bench.agent():
         await bench.bind(pods.make_pod("reader", mounted, volumes=[volume], **init(first)))
         await pods.wait_ready(bench.admin, "reader")
+
+
+async def test_a_container_that_the_engine_only_says_to_have_started_is_replaced(bench, monkeypatch) -> None:
+    """Seen after a restart of Docker: start answers well, and nothing runs."""
+    honest, lies = bench.runtime.start, []
+
+    async def start(container_id: base.ContainerId) -> None:
+        if lies:
+            await honest(container_id)
+        lies.append(container_id)
+
+    monkeypatch.setattr(bench.runtime, "start", start)
+    async with bench.agent():
+        await bench.bind(pods.make_pod("stuck"))
+        found = await pods.wait_ready(bench.admin, "stuck")
+        (box,) = await bench.boxes("stuck")
+        assert box.id != lies[0]
+        assert found.status.container_statuses[0].restart_count == 0  # the first attempt never ran
+
+
+async def test_a_liveness_probe_restarts_and_says_why(bench) -> None:
+    bench.runtime.exec_results[("check",)] = base.ExecResult(exit_code=9, output="no quorum")
+    probe = {"exec": {"command": ["check"]}, "periodSeconds": 1, "failureThreshold": 1}
+    async with bench.agent():
+        await bench.bind(pods.make_pod("sick", pods.make_container("app", APP, livenessProbe=probe)))
+
+        async def restarted() -> bool:
+            found = await bench.admin.get(pod.Pod, "sick", "default")
+            return pods.container_status(found, "app").restart_count >= 1
+
+        await eventually(restarted, 20, "a restart")
+
+        async def told() -> bool:
+            events = [event for event in (await bench.admin.list(Event, "default")).items if event.involved_object.name == "sick"]
+            unhealthy = [event.message or "" for event in events if event.reason == "Unhealthy"]
+            killing = [event.message or "" for event in events if event.reason == "Killing"]
+            assert unhealthy, [event.reason for event in events]
+            assert killing, [event.reason for event in events]
+            assert unhealthy[0] == "Liveness probe failed: exit code 9: no quorum"
+            return "failed liveness probe" in killing[0]
+
+        await eventually(told, 10, "the Events of the probe")
+
+
+async def test_a_post_start_hook_that_fails_ends_the_container(bench) -> None:
+    bench.runtime.exec_results[("hook",)] = base.ExecResult(exit_code=1, output="")
+    hook = {"postStart": {"exec": {"command": ["hook"]}}}
+    async with bench.agent():
+        await bench.bind(pods.make_pod("hooked", pods.make_container("app", APP, lifecycle=hook), restartPolicy="Never"))
+        found = await pods.wait_phase(bench.admin, "hooked", "Failed")
+        assert pods.ended(found, "app").exit_code == 143
