@@ -44,7 +44,8 @@ async def open_api(config: ServerConfig, clock: Clock, *, first: bool = True) ->
     memory.tune_allocator()
     async with AsyncExitStack() as stack:
         users = _load_users(config)
-        certificates = tls.ensure_certificates(config.data_dir / "tls", addresses=[config.host, config.advertised_host], clock=clock)
+        addresses = [config.host, config.advertised_host, config.peer_host]
+        certificates = tls.ensure_certificates(config.data_dir / "tls", addresses=addresses, clock=clock)
         stores = await open_stores(config.store, clock)
         stack.push_async_callback(stores.close)
         api = ApiServer({"main": stores.main, "ephemeral": stores.ephemeral}, users, clock=clock)
@@ -60,6 +61,9 @@ async def open_api(config: ServerConfig, clock: Clock, *, first: bool = True) ->
             raise errors.UsageError(
                 f"cannot listen on {config.host}:{config.port} ({error.strerror or error}); choose another with --listen HOST:PORT"
             ) from error
+        if config.store.kind == "etcd":
+            port = await server.listen_alone(config.host, certificates.server_context()) if config.share else server.port
+            await api.join_peers(url=config.peer_url(port), ca_pem=certificates.ca_pem)
         tasks = await stack.enter_async_context(TaskOwner("serving"))
         tasks.spawn(memory.give_back_for_ever(clock), name="memory")
         yield Serving(api, server.port, users, certificates.ca_pem)

@@ -32,6 +32,8 @@ class ServerConfig:
     """Port to listen on; 0 picks a free one."""
     advertise: str | None = None
     """Name or address by which clients reach the server: for the certificate and the kubeconfigs. Default: ``host``."""
+    advertise_address: str | None = None
+    """Name or address by which the other processes of a control plane on etcd reach this one. Default: as ``advertise``."""
     store: StoreConfig
     """Where objects are kept."""
     token_file: Path | None = None
@@ -54,6 +56,15 @@ class ServerConfig:
         if self.advertise:
             return self.advertise
         return "127.0.0.1" if self.host in ("", "0.0.0.0", "::") else self.host  # noqa: S104 - compared, not bound
+
+    @property
+    def peer_host(self) -> str:
+        """The host part of the address for the other servers."""
+        return self.advertise_address or self.advertised_host
+
+    def peer_url(self, port: int) -> str:
+        """Return the address for the other servers."""
+        return f"https://{f'[{self.peer_host}]' if ':' in self.peer_host else self.peer_host}:{port}"
 
     def url(self, port: int) -> str:
         """Return the URL in kubeconfigs."""

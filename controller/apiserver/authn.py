@@ -24,6 +24,10 @@ class TokenAuthenticator:
         """``users``: token to user."""
         self._users = {_digest(token): user for token, user in users.items()}
 
+    def add(self, token: str, user: User) -> None:
+        """Know a further user."""
+        self._users[_digest(token)] = user
+
     def authenticate(self, headers: Mapping[str, str]) -> User:
         """Return the user; without credentials the anonymous one.
 

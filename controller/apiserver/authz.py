@@ -46,6 +46,7 @@ PATH_RULES: Final[tuple[tuple[bool, tuple[str, ...]], ...]] = (
 )
 """(only for known users, paths that may be read). Kubernetes' ``system:service-account-issuer-discovery``, ``system:discovery`` and
 ``system:public-info-viewer``."""
+_PEERS: Final = "/lattice/v1/peers/"
 _READS: Final = frozenset({"get", "head"})
 
 
@@ -72,6 +73,8 @@ def authorize(user: User, info: RequestInfo) -> None:
     if role_of(user) == "admin":
         return
     if not info.resource:
+        if names.GROUP_PEERS in user.groups and info.path.startswith(_PEERS):
+            return
         if info.verb in _READS and _may_read_path(user, info.path):
             return
         raise errors.ForbiddenError(f'forbidden: User "{user.name}" cannot {info.verb} path "{info.path}"')

@@ -125,6 +125,7 @@ class HttpServer:
         )
         self._runner = web.ServerRunner(self._server, shutdown_timeout=_SHUTDOWN_S)
         self._listener: asyncio.Server | None = None
+        self._own: asyncio.Server | None = None
         self.port = 0
 
     async def start(self, host: str, port: int, ssl_context: ssl.SSLContext | None, *, share: bool = False) -> None:
@@ -146,10 +147,19 @@ class HttpServer:
         self.port = self._listener.sockets[0].getsockname()[1]
         logger.info("listening", extra={"host": host, "port": self.port, "tls": ssl_context is not None})
 
+    async def listen_alone(self, host: str, ssl_context: ssl.SSLContext | None) -> int:
+        """Listen at a port that is this process's own, besides the one that it shares, and return it."""
+        self._own = await asyncio.get_running_loop().create_server(
+            self._server, host, 0, ssl=ssl_context, backlog=_BACKLOG, ssl_handshake_timeout=_HANDSHAKE_S if ssl_context else None
+        )
+        port: int = self._own.sockets[0].getsockname()[1]
+        return port
+
     async def stop(self) -> None:
         """Stop accepting, then close what is open. End the watches (``ApiServer.stop``) first."""
-        if self._listener is not None:
-            self._listener.close()
+        for listener in (self._listener, self._own):
+            if listener is not None:
+                listener.close()
         await self._runner.cleanup()
         await self._tasks.stop()
 

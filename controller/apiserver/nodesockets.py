@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from controller.apiserver.peers import Peers
 from controller.apiserver.registry import Registry
 from controller.apiserver.request import ApiRequest, ApiUpgrade, is_upgrade
 from controller.relay.desk import StreamDesk
@@ -25,6 +26,8 @@ class NodeSockets:
         self._registry = registry
         self._lines = lines
         self._desk = desk
+        self.peers: Peers | None = None
+        """Set where several processes serve one store."""
 
     async def answer(self, request: ApiRequest, name: str, subresource: str) -> ApiUpgrade:
         """Return the socket.
@@ -44,6 +47,8 @@ class NodeSockets:
             return ApiUpgrade(hold, max_message_bytes=LINE_MESSAGE_BYTES, heartbeat_s=HEARTBEAT_S)
         stream_id = request.query.get("id", "")
         if stream_id and not self._desk.expects(name, stream_id):
+            if self.peers is not None:
+                return await self.peers.join(name, stream_id)
             raise errors.NotFoundError("nobody waits for this stream (any more)")
 
         async def take(socket: Socket) -> None:

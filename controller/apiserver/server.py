@@ -20,6 +20,7 @@ from controller.apiserver import (
     discovery,
     health,
     naming,
+    peers,
     protobuf,
     reviews,
     servermetrics,
@@ -34,6 +35,7 @@ from controller.apiserver.handlers import ObjectHandlers
 from controller.apiserver.negotiation import PROTOBUF, finish, for_document
 from controller.apiserver.nodesockets import NodeSockets
 from controller.apiserver.openapi.service import OpenApi
+from controller.apiserver.peers import PEER, Peers
 from controller.apiserver.podfailures import PodFailures
 from controller.apiserver.podstreams.handlers import PodStreams
 from controller.apiserver.reading import Reader
@@ -103,6 +105,8 @@ class ApiServer:
         self.desired = DesiredView(self.registry)
         self.lines = NodeLines(clock)
         self.desk = StreamDesk(self.lines)
+        self._sockets = NodeSockets(self.registry, self.lines, self.desk)
+        self.peers: Peers | None = None
         self._authenticator = TokenAuthenticator(users)
         self.tasks = TaskOwner("apiserver")
         self._naming = naming.Naming(self.registry)
@@ -116,7 +120,7 @@ class ApiServer:
             Reader(self.registry),
             WatchStarter(self.registry, self.rng),
             self.desired,
-            NodeSockets(self.registry, self.lines, self.desk),
+            self._sockets,
             PodFailures(self.registry, self.lines),
             self._usage,
             PodStreams(self.registry, self.desk),
@@ -136,12 +140,21 @@ class ApiServer:
             await feed.start()
         self.desired.attach({"id": self.cluster.id, "epoch": self.cluster.epoch})
 
+    async def join_peers(self, *, url: str, ca_pem: bytes) -> None:
+        """Take part in a control plane of several processes: be found at ``url``, and find the others. The last step of a start."""
+        joined = Peers(self.stores["ephemeral"], self.lines, self.desk, self.clock, url=url, ca_pem=ca_pem)
+        await joined.start()
+        self._authenticator.add(joined.secret, PEER)
+        self._sockets.peers = self.peers = joined
+
     async def stop(self) -> None:
         """End all watches. The stores stay open: they belong to the caller."""
         self._stopping = True
         self.desired.stop()
         await self.desk.stop()
         await self.lines.stop()
+        if self.peers is not None:
+            await self.peers.stop()
         await self.tasks.stop()
         for feed in self.feeds.values():
             await feed.stop()
@@ -221,6 +234,8 @@ class ApiServer:
             if resource is None:
                 return path_not_found()
             return await self._objects.handle(request, info, resource, request.user or ANONYMOUS)
+        if self.peers is not None and request.path.startswith(peers.PATH):
+            return await self.peers.answer(request)
         if info.verb in {"get", "head"}:
             if (
                 found := health.answer(request, ready=self.ready, synced={name: feed.synced for name, feed in self.feeds.items()})

@@ -86,6 +86,8 @@ GROUP_AUTHENTICATED: Final = "system:authenticated"
 """Every user with good credentials is in this group."""
 GROUP_NODES: Final = "system:nodes"
 """Users ``system:node:<name>`` of this group have the role node."""
+GROUP_PEERS: Final = "system:lattice:peers"
+"""The other API servers of this control plane. Only their own paths."""
 NODE_USER_PREFIX: Final = "system:node:"
 
 HEADER_CLUSTER_ID: Final = "Lattice-Cluster-Id"

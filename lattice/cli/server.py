@@ -102,6 +102,8 @@ def default_node_name() -> str:
     "--listen", default="127.0.0.1:7443", show_default=True, metavar="HOST:PORT", help="Address to listen on; port 0 picks a free one."
 )
 @click.option("--advertise", metavar="HOST", help="Name or address by which others reach this server, for certificate and kubeconfigs.")
+@click.option("--advertise-address", metavar="HOST",
+              help="etcd: name or address by which the other servers reach this one. Default: as --advertise.")  # fmt: skip
 @click.option(
     "--token-file", type=_FILE, help='Users, one a line: token,user,uid,"group1,group2". Default: generated into the data directory.'
 )
@@ -118,6 +120,7 @@ def command(
     data_dir: Path,
     listen: str,
     advertise: str | None,
+    advertise_address: str | None,
     token_file: Path | None,
     nodes: tuple[str, ...],
     kubeconfig_out: Path | None,
@@ -137,6 +140,7 @@ def command(
         listen,
         store_settings,
         advertise=advertise,
+        advertise_address=advertise_address,
         token_file=token_file,
         nodes=nodes,
         kubeconfig_out=kubeconfig_out,

@@ -58,6 +58,7 @@ class HttpTransport:
         tls_server_name: name to expect in the server's certificate, instead of the URL's host.
         insecure_skip_tls_verify: accept any certificate. For experiments only.
         connect_timeout_s: see ``CONNECT_TIMEOUT_S``.
+        max_connections: see ``MAX_CONNECTIONS``.
 
     Raises:
         errors.UsageError: the URL or the credentials cannot be used.
@@ -75,6 +76,7 @@ class HttpTransport:
         tls_server_name: str | None = None,
         insecure_skip_tls_verify: bool = False,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        max_connections: int = MAX_CONNECTIONS,
     ) -> None:
         self.server = server.rstrip("/")
         self._is_tls = _check_server(self.server, has_credentials=bool(token or token_file))
@@ -83,6 +85,7 @@ class HttpTransport:
         self._token_file_mtime_ns = -1
         self._tls_server_name = tls_server_name
         self._connect_timeout_s = connect_timeout_s
+        self._max_connections = max_connections
         self._ssl: ssl.SSLContext | bool = False
         if self._is_tls:
             self._ssl = tls.client_context(
@@ -226,7 +229,7 @@ class HttpTransport:
             raise errors.UnavailableError(f"the connection to {self.server} was closed by this program")
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS),
+                connector=aiohttp.TCPConnector(limit=self._max_connections),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout_s),
                 headers={"user-agent": f"lattice/{VERSION}"},
                 cookie_jar=aiohttp.DummyCookieJar(),
