@@ -1,8 +1,9 @@
-"""The back ends that the store's contract is proved for."""
+"""The back ends that the contract of the store is proved for, and the engines that the contract of the runtime is proved for."""
 
 import asyncio
 import itertools
 import os
+import uuid
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -11,6 +12,9 @@ from controller.store import base
 from controller.store.sqlite import open_sqlite
 from lattice.machinery.clock import SystemClock
 from lattice.testing.etcd import EtcdServer, find_etcd
+from nodeagent.runtime import base as runtime_base
+from nodeagent.runtime.docker import DockerRuntime
+from nodeagent.runtime.fake import FakeRuntime
 
 _numbers = itertools.count()
 
@@ -87,3 +91,40 @@ async def store(backend) -> AsyncIterator[base.Store]:
     finally:
         async with asyncio.timeout(20):
             await store.close()
+
+
+@pytest.fixture
+def mark() -> str:
+    """A label's value that is this test's own."""
+    return uuid.uuid4().hex[:12]
+
+
+@pytest.fixture
+def fake() -> FakeRuntime:
+    """The fake; a module that runs programs on it says here how they behave."""
+    return FakeRuntime(SystemClock(), images=["busybox:latest"])
+
+
+@pytest.fixture(params=["fake", pytest.param("docker", marks=pytest.mark.docker)])
+async def runtime(request: pytest.FixtureRequest, mark: str, fake: FakeRuntime) -> AsyncIterator[runtime_base.Runtime]:
+    """Each engine in turn. What a test makes with the label ``test=<mark>`` is removed."""
+    if request.param == "fake":
+        yield fake
+        await fake.close()
+        return
+    host = os.environ.get("LATTICE_DOCKER_HOST")
+    if not host:
+        if os.environ.get("CI"):
+            pytest.fail("CI must name a Docker engine in LATTICE_DOCKER_HOST (hack/docker starts one)")
+        pytest.skip("LATTICE_DOCKER_HOST names no Docker engine (hack/docker starts one)")
+    docker = DockerRuntime(host)
+    try:
+        yield docker
+        for container in await docker.list({"test": mark}):
+            await docker.remove(container.id)
+        for network in await docker.networks({"test": mark}):
+            await docker.remove_network(network.name)
+        for volume in await docker.volumes({"test": mark}):
+            await docker.remove_volume(volume)
+    finally:
+        await docker.close()

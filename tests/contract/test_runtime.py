@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
-import uuid
-from collections.abc import AsyncIterator
 from contextlib import aclosing, closing
 
 import pytest
@@ -27,37 +24,15 @@ FAILING = ("sh", "-c", "echo sad; exit 7")
 
 
 @pytest.fixture
-def mark() -> str:
-    return uuid.uuid4().hex[:12]
-
-
-@pytest.fixture(params=["fake", pytest.param("docker", marks=pytest.mark.docker)])
-async def runtime(request: pytest.FixtureRequest, mark: str) -> AsyncIterator[base.Runtime]:
-    if request.param == "fake":
-        fake = FakeRuntime(SystemClock(), images=[IMAGE])
-        fake.programs[EXIT_3] = Program(run_for_s=0.01, exit_code=3, output="to-out\nto-err\n")
-        fake.programs[MISSING_PROGRAM] = Program(run_for_s=0, exit_code=127)
-        fake.programs[AS_NOBODY_KNOWN] = Program(start_error="unable to find user no-such-user")
-        fake.programs[SLOW] = Program(run_for_s=30)
-        fake.exec_results[FAILING] = base.ExecResult(exit_code=7, output="sad\n")
-        fake.exec_results[MISSING_PROGRAM] = base.ExecResult(exit_code=127, output="not found")
-        yield fake
-        await fake.close()
-        return
-    host = os.environ.get("LATTICE_DOCKER_HOST")
-    if not host:
-        if os.environ.get("CI"):
-            pytest.fail("CI must name a Docker engine in LATTICE_DOCKER_HOST (hack/docker starts one)")
-        pytest.skip("LATTICE_DOCKER_HOST names no Docker engine (hack/docker starts one)")
-    docker = DockerRuntime(host)
-    try:
-        yield docker
-        for container in await docker.list({"test": mark}):
-            await docker.remove(container.id)
-        for volume in await docker.volumes({"test": mark}):
-            await docker.remove_volume(volume)
-    finally:
-        await docker.close()
+def fake() -> FakeRuntime:
+    fake = FakeRuntime(SystemClock(), images=[IMAGE])
+    fake.programs[EXIT_3] = Program(run_for_s=0.01, exit_code=3, output="to-out\nto-err\n")
+    fake.programs[MISSING_PROGRAM] = Program(run_for_s=0, exit_code=127)
+    fake.programs[AS_NOBODY_KNOWN] = Program(start_error="unable to find user no-such-user")
+    fake.programs[SLOW] = Program(run_for_s=30)
+    fake.exec_results[FAILING] = base.ExecResult(exit_code=7, output="sad\n")
+    fake.exec_results[MISSING_PROGRAM] = base.ExecResult(exit_code=127, output="not found")
+    return fake
 
 
 def make_config(mark: str, name: str = "a", **fields: object) -> base.ContainerConfig:

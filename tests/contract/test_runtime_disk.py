@@ -2,48 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import uuid
-from collections.abc import AsyncIterator
 
 import pytest
 
-from lattice.machinery.clock import SystemClock
 from lattice.testing.polling import eventually
 from nodeagent.runtime import base
-from nodeagent.runtime.docker import DockerRuntime
 from nodeagent.runtime.fake import FakeRuntime
 
 IMAGE = "busybox:latest"
 MIB = 1024**2
-
-
-@pytest.fixture
-def mark() -> str:
-    return uuid.uuid4().hex[:12]
-
-
-@pytest.fixture(params=["fake", pytest.param("docker", marks=pytest.mark.docker)])
-async def runtime(request: pytest.FixtureRequest, mark: str) -> AsyncIterator[base.Runtime]:
-    if request.param == "fake":
-        fake = FakeRuntime(SystemClock(), images=[IMAGE])
-        yield fake
-        await fake.close()
-        return
-    host = os.environ.get("LATTICE_DOCKER_HOST")
-    if not host:
-        if os.environ.get("CI"):
-            pytest.fail("CI must name a Docker engine in LATTICE_DOCKER_HOST (hack/docker starts one)")
-        pytest.skip("LATTICE_DOCKER_HOST names no Docker engine (hack/docker starts one)")
-    docker = DockerRuntime(host)
-    try:
-        yield docker
-        for container in await docker.list({"test": mark}):
-            await docker.remove(container.id)
-        for volume in await docker.volumes({"test": mark}):
-            await docker.remove_volume(volume)
-    finally:
-        await docker.close()
 
 
 def make_config(mark: str, name: str = "a", *command: str, **fields: object) -> base.ContainerConfig:

@@ -1,47 +1,13 @@
 """Networks, addresses and what goes wrong with them: the same on Docker and on the fake."""
 
 import asyncio
-import os
-import uuid
-from collections.abc import AsyncIterator
 
 import pytest
 
-from lattice.machinery.clock import SystemClock
 from nodeagent.runtime import base
-from nodeagent.runtime.docker import DockerRuntime
-from nodeagent.runtime.fake import FakeRuntime
 
 IMAGE = "busybox:latest"
 SUBNET = "10.211.77.0/26"
-
-
-@pytest.fixture
-def mark() -> str:
-    return uuid.uuid4().hex[:12]
-
-
-@pytest.fixture(params=["fake", pytest.param("docker", marks=pytest.mark.docker)])
-async def runtime(request: pytest.FixtureRequest, mark: str) -> AsyncIterator[base.Runtime]:
-    if request.param == "fake":
-        fake = FakeRuntime(SystemClock(), images=[IMAGE])
-        yield fake
-        await fake.close()
-        return
-    host = os.environ.get("LATTICE_DOCKER_HOST")
-    if not host:
-        if os.environ.get("CI"):
-            pytest.fail("CI must name a Docker engine in LATTICE_DOCKER_HOST (hack/docker starts one)")
-        pytest.skip("LATTICE_DOCKER_HOST names no Docker engine (hack/docker starts one)")
-    docker = DockerRuntime(host)
-    try:
-        yield docker
-        for container in await docker.list({"test": mark}):
-            await docker.remove(container.id)
-        for network in await docker.networks({"test": mark}):
-            await docker.remove_network(network.name)
-    finally:
-        await docker.close()
 
 
 def make_network(mark: str, name: str = "net", subnet: str = SUBNET) -> base.Network:

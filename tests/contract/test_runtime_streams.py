@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import uuid
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 import pytest
@@ -26,32 +24,12 @@ TYPED = ("sh", "-c", "while read line; do echo $line; done")
 
 
 @pytest.fixture
-def mark() -> str:
-    return uuid.uuid4().hex[:12]
-
-
-@pytest.fixture(params=["fake", pytest.param("docker", marks=pytest.mark.docker)])
-async def runtime(request: pytest.FixtureRequest, mark: str) -> AsyncIterator[base.Runtime]:
-    if request.param == "fake":
-        fake = FakeRuntime(SystemClock(), images=[IMAGE, REDIS])
-        fake.programs[LINES] = Program(run_for_s=0.05, output="one\ntwo\nthree\n")
-        fake.exec_results[FAILING] = base.ExecResult(exit_code=7, output="sad\n")
-        fake.listening[8080] = lambda sent: b"+PONG\r\n" if sent == b"PING\r\n" else b"?"
-        yield fake
-        await fake.close()
-        return
-    host = os.environ.get("LATTICE_DOCKER_HOST")
-    if not host:
-        if os.environ.get("CI"):
-            pytest.fail("CI must name a Docker engine in LATTICE_DOCKER_HOST (hack/docker starts one)")
-        pytest.skip("LATTICE_DOCKER_HOST names no Docker engine (hack/docker starts one)")
-    docker = DockerRuntime(host)
-    try:
-        yield docker
-        for container in await docker.list({"test": mark}):
-            await docker.remove(container.id)
-    finally:
-        await docker.close()
+def fake() -> FakeRuntime:
+    fake = FakeRuntime(SystemClock(), images=[IMAGE, REDIS])
+    fake.programs[LINES] = Program(run_for_s=0.05, output="one\ntwo\nthree\n")
+    fake.exec_results[FAILING] = base.ExecResult(exit_code=7, output="sad\n")
+    fake.listening[8080] = lambda sent: b"+PONG\r\n" if sent == b"PING\r\n" else b"?"
+    return fake
 
 
 async def started(runtime: base.Runtime, mark: str, command: tuple[str, ...], **fields: object) -> base.ContainerId:
