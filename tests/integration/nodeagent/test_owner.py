@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import stat
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import orjson
 import pytest
 
@@ -18,7 +20,7 @@ from controller.apiserver.request import User
 from controller.apiserver.server import ApiServer
 from controller.store.opening import StoreConfig, open_stores
 from lattice.api import configmap, errors, event, node, pod
-from lattice.cli import localapi
+from lattice.cli import localapi, main
 from lattice.client.client import Client
 from lattice.machinery.clock import SystemClock
 from lattice.testing.polling import eventually
@@ -230,6 +232,74 @@ async def test_prune_removes_what_was_shown_and_only_what_the_server_does_not_kn
         await owner.ask("POST", "/v1/prune", {"digest": again["digest"], "data": True})
         assert await world.runtime.volumes({}) == ["foreign"]
         await world.until("known", "running")
+
+
+async def test_the_command_line_shows_asks_and_does_nothing_where_nobody_answers(world: World, monkeypatch, capsys) -> None:
+    async def lattice(*arguments: str, stdin: str = "") -> tuple[int, str]:
+        monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
+        verb, *rest = arguments
+        code = await asyncio.to_thread(main.run, ["node", verb, "--data-dir", str(world.root / "agent"), *rest])
+        captured = capsys.readouterr()
+        return code, captured.out + captured.err
+
+    async with world.agent() as owner:
+        await until_connected(owner)
+        uid = orjson.loads((world.root / "agent" / "node.json").read_bytes())["uuid"]
+        for name in ("data", "more"):
+            await world.runtime.ensure_volume(name, labels={base.LABEL_NODE: uid, base.LABEL_VOLUME: name})
+        code, said = await lattice("prune")
+        assert (code, "2 volume(s) with data" in said, "nothing else to prune" in said) == (0, True, True)
+        code, said = await lattice("prune", "--volumes", "--dry-run")
+        assert (code, "volume     data (the server has no PersistentVolume" in said) == (0, True)
+        code, said = await lattice("prune", "--volumes", stdin="")
+        assert (code, "nothing was done: say --yes" in said) == (2, True)
+        code, said = await lattice("prune", "--volumes", stdin="n\n")
+        assert code == 0
+        assert await world.runtime.volumes({}) == ["data", "more"]
+        code, said = await lattice("prune", "--volumes", stdin="y\n")
+        assert (code, "volume data removed" in said) == (0, True)
+        assert await world.runtime.volumes({}) == []
+        code, said = await lattice("status")
+        assert (code, "No Pods run here." in said) == (0, True)
+        code, said = await lattice("status", "--settings")
+        assert (code, "maxPods" in said) == (0, True)
+        code, said = await lattice("status", "--failures")
+        assert (code, "no failures on record" in said) == (0, True)
+        assert (await lattice("status", "--failures", "--settings"))[0] == 2
+        code, said = await lattice("pause", "--reason", "a\tb")
+        assert (code, "printable" in said) == (1, True)
+        assert (await lattice("resume")) == (0, "was not paused\n")
+    code, said = await lattice("status")
+    assert (code, "no agent answers at" in said) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "code"),
+    [
+        ("POST", "/v1/pause", b"{", 400),
+        ("POST", "/v1/pause", b"[]", 400),
+        ("POST", "/v1/pause", b'{"stop": "yes"}', 400),
+        ("POST", "/v1/pause", b'{"reason": "' + b"x" * 100_000 + b'"}', 400),
+        ("POST", "/v1/prune", b"{}", 400),
+        ("POST", "/v1/leave", b'{"digest": "x", "force": 1}', 400),
+        ("POST", "/v1/leave", b'{"digest": "x"}', 409),
+        ("POST", "/v1/status", b"{}", 405),
+        ("GET", "/v2/status", None, 404),
+    ],
+)
+async def test_what_is_no_order_changes_nothing(world: World, method: str, path: str, body: bytes | None, code: int) -> None:
+    async with world.agent() as owner:
+        await until_connected(owner)
+        connector = aiohttp.UnixConnector(path=str(world.root / "agent" / "agent.sock"))
+        async with aiohttp.ClientSession(connector=connector) as session, session.request(method, f"http://a{path}", data=body) as answer:
+            assert answer.status == code
+        assert (await owner.ask("GET", "/v1/status"))["paused"] is None
+
+
+async def test_a_socket_with_a_long_path_is_reached(world: World) -> None:
+    path = world.root / ("d" * 60) / ("e" * 60) / "agent.sock"
+    async with world.agent(api_socket=path) as owner:
+        assert (await owner.ask("GET", "/v1/status"))["node"]["name"] == "n1"
 
 
 async def test_prune_waits_for_a_server_that_was_heard(world: World) -> None:
