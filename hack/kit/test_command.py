@@ -144,6 +144,7 @@ def _set_up(run: Run, wanted: list[str]) -> Machine | None:
     if not NEEDS_MACHINE & set(wanted):
         return None
     run.environment["LATTICE_ETCD"] = ensure_etcd()
+    ensure_programs({"docker-registry": "docker-registry"})
     try:
         run.environment["LATTICE_KUBECTL"] = str(find_kubectl())
     except HackError as error:

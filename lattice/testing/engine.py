@@ -43,18 +43,25 @@ class Engine:
         if self._session is not None:
             await self._session.close()
 
-    async def call(self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Any = None) -> Any:
+    async def call(
+        self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Any = None, headers: Mapping[str, str] | None = None
+    ) -> Any:
         """Send a request and return the decoded answer.
 
         Raises:
             EngineError: the answer is an error.
         """
         assert self._session is not None
-        async with self._session.request(method, f"http://engine{path}", params=query, json=body) as answer:
+        async with self._session.request(method, f"http://engine{path}", params=query, json=body, headers=headers) as answer:
             data = await answer.read()
             if answer.status >= 400:
                 raise EngineError(answer.status, data.decode(errors="replace"))
-            return orjson.loads(data) if data and "json" in answer.content_type else data
+            if not data or "json" not in answer.content_type:
+                return data
+            try:
+                return orjson.loads(data)
+            except orjson.JSONDecodeError:
+                return data  # a stream of objects, one a line
 
     async def containers(self, label: str | None = None) -> list[dict[str, Any]]:
         """Return all containers, running or not, those with the label ``key`` or ``key=value``."""

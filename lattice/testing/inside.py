@@ -47,17 +47,18 @@ class Inside:
         assert found is not None
         return found
 
-    async def waiting(self, name: str, reason: str, *, deadline_s: float = 60.0) -> str:
-        """Wait until the first container of a Pod waits for a reason, and return its message."""
+    async def waiting(self, name: str, *wanted: str, text: str = "", deadline_s: float = 60.0) -> str:
+        """Wait until a container of a Pod waits for one of these reasons, with this text in its message, and return the message."""
 
         async def reached() -> str:
             found = await self.cluster.client.get(pod.Pod, name, "default")
             states = [status.state.waiting for status in (*found.status.init_container_statuses, *found.status.container_statuses)]
             reasons = {state.reason: state.message or "" for state in states if state is not None}
-            assert reason in reasons, found.status.to_dict()
-            return reasons[reason] or "-"
+            told = next((message or "-" for reason, message in reasons.items() if reason in wanted and text in message), "")
+            assert told, found.status.to_dict()
+            return told
 
-        message = await eventually(reached, deadline_s, f"pod {name} to wait: {reason}")
+        message = await eventually(reached, deadline_s, f"pod {name} to wait: {' or '.join(wanted)}")
         assert message is not None
         return message
 

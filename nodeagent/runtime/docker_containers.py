@@ -27,8 +27,8 @@ class DockerContainers:
     """See ``base.Runtime``."""
 
     _engine: DockerEngine
-    _digests: dict[str, str]
-    """By image id: its name and digest. An image does not change; what it is called beside that is not looked at again."""
+    _digests: dict[tuple[str, str], str]
+    """By image id and the name that a container was made with: name and digest. Grows by an entry for each image that was used."""
 
     async def info(self) -> base.EngineInfo:
         """See ``Runtime``."""
@@ -58,9 +58,10 @@ class DockerContainers:
         """See ``Runtime``. The first container of an image costs a second call, for the image's digest."""
         answer = await self._engine.json(f"containers/{container_id}/json", doing=f"inspect container {container_id}")
         container = docker_values.container(answer)
-        if container.image_id not in self._digests:
-            self._digests[container.image_id] = await self._digest(container)
-        return replace(container, image_digest=self._digests[container.image_id])
+        key = (container.image_id, container.image)
+        if key not in self._digests:
+            self._digests[key] = await self._digest(container)
+        return replace(container, image_digest=self._digests[key])
 
     async def _digest(self, container: base.Container) -> str:
         """Return by what name and digest the image of a container was pulled; empty: it was not, or is gone."""

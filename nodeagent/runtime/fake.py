@@ -152,6 +152,7 @@ class FakeRuntime(FakeDisk, FakeStreams):
             name=config.name,
             image=config.image,
             image_id=f"sha256:{config.image}",
+            image_digest=next(iter(details.digests), "") if (details := self.image_details.get(config.image)) else "",
             labels=dict(config.labels),
             state=base.ContainerState.CREATED,
             created_at=self._clock.now(),
