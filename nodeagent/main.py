@@ -254,7 +254,7 @@ class _Agent:
             self._desired,
             tools.table,
             self._pause,
-            remove_rules=_no_rules,
+            remove_rules=self._networks.remove_rules,
             wake=lambda: self._supervisor.poke(None),
             end=self._left.set,
         )
@@ -403,10 +403,6 @@ class _Agent:
         if mark is not None and mark.cluster_id != self._tools.node.cluster_id:
             self._tools.node = replace(self._tools.node, cluster_id=mark.cluster_id)
         self._supervisor.poke(pod_uid)
-
-
-async def _no_rules() -> None:
-    """There are none."""
 
 
 async def first_of(*events: asyncio.Event) -> None:

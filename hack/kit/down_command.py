@@ -14,10 +14,11 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from kit.console import HackError, main_guard, say, wait_until
+from kit.console import HackError, main_guard, run, say, wait_until
 from kit.engine import Engine
 from kit.engine_api import EngineApi
 from kit.etcd import Etcd
+from kit.packages import find_program
 from kit.paths import CACHE, STATE
 
 STOP_TIMEOUT_S = 30
@@ -29,12 +30,14 @@ def main(arguments: list[str]) -> int:
         prog="hack/down", description="Stop Lattice and remove its containers, their data, its store and hack's engine."
     ).parse_args(arguments)
     _stop_lattice()
+    ours = _node_ids()
     Etcd(STATE / "etcd").wipe()
-    _clean_users_engine()
+    _clean_users_engine(ours)
     own = Engine()
     if own.data_dir.exists() or own.run_dir.exists():
         own.wipe()
         say("hack's Docker engine is gone, with all containers, volumes and images in it")
+    _remove_rules(ours)
     for folder in (STATE, CACHE / "check"):
         shutil.rmtree(folder, ignore_errors=True)
     say("everything is removed; .cache/ and .venv/ stay, so that the next hack/up is quick")
@@ -62,10 +65,29 @@ def _stop_lattice() -> None:
     say("Lattice is stopped")
 
 
-def _clean_users_engine() -> None:
+def _node_ids() -> set[str]:
+    """The identities of this clone's nodes."""
+    try:
+        return set(json.loads((STATE / "node-ids.json").read_text()))
+    except (OSError, ValueError):
+        return set()
+
+
+def _remove_rules(node_ids: set[str]) -> None:
+    """Take away the packet filter rules and the bridges of our nodes, which outlive the engine that they were made for."""
+    if not node_ids or find_program("nft") is None or find_program("ip") is None:
+        return
+    root = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    links = json.loads(run(["ip", "-j", "link", "show", "type", "bridge"], check=False).stdout or "[]")
+    for node_id in node_ids:
+        run([*root, "nft", "delete", "table", "inet", f"lattice_{node_id[:8]}"], check=False)
+        for name in (link["ifname"] for link in links if link.get("ifname", "").startswith(f"lt{node_id[:8]}")):
+            run([*root, "ip", "link", "delete", name], check=False)
+
+
+def _clean_users_engine(ours: set[str]) -> None:
     try:
         engine = json.loads((STATE / "engine.json").read_text())
-        ours = set(json.loads((STATE / "node-ids.json").read_text()))
     except (OSError, ValueError):
         return
     if engine["own"] is not None or not ours:
@@ -79,6 +101,10 @@ def _clean_users_engine() -> None:
         if _belongs(volume, ours):
             api.call("DELETE", f"/volumes/{volume['Name']}")
             say(f"volume {volume['Name']} is removed")
+    for network in api.call("GET", "/networks") or []:
+        if _belongs(network, ours):
+            api.call("DELETE", f"/networks/{network['Name']}")
+            say(f"network {network['Name']} is removed")
 
 
 def _belongs(found: dict[str, Any], node_ids: set[str]) -> bool:

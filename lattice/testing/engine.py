@@ -35,7 +35,9 @@ class Engine:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Engine:
-        connector = aiohttp.UnixConnector(path=self.host.removeprefix("unix://"), limit=16)
+        connector = aiohttp.UnixConnector(
+            path=self.host.removeprefix("unix://"), limit=16, force_close=True
+        )  # an engine that is restarted would close those that are kept
         self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=120))
         return self
 

@@ -69,6 +69,8 @@ class Isolation:
         self._table = rules.table_name(node_uid)
         self._known = False
         """Whether the rules are there, as far as we know."""
+        self._removed = False
+        """They were taken away, for the node is left: no Pod may start any more."""
         self._problem = ""
         """Why they could not be set the last time."""
         self._print: str | None = None
@@ -104,7 +106,7 @@ class Isolation:
                 # NB: a machine that has started anew has no rules, and only an agent that may look at them would see that.
                 self._known = self._known and self._print is not None
             pause_s = LOOK_S
-            if self._on and not self._fresh():
+            if self._on and not self._removed and not self._fresh():
                 try:
                     await self._ensure(again=self._known)
                 except base.RuntimeUnavailableError:  # said once by who follows the engine; what it runs waits for us when it is back
@@ -127,9 +129,11 @@ class Isolation:
             raise NotIsolatedError(f"the Pod is not started: {error}") from error
 
     async def remove(self) -> None:
-        """Take the rules away, for good: the node is left."""
+        """Take the rules away for good; nothing sets them again."""
+        if not self._on:
+            return
         async with self._lock:
-            self._on = self._known = False
+            self._known, self._removed = False, True
             await self._helper.apply(rules.make_removal(self._uid))
 
     def _fresh(self) -> bool:
@@ -150,6 +154,8 @@ class Isolation:
         async with self._lock:
             if self._known and self._set_at_s > before_s:
                 return
+            if self._removed:
+                raise NotIsolatedError("the rules that isolate Pods were removed, because this node is left")
             before = self.problem
             try:
                 await self._set()

@@ -129,10 +129,12 @@ class Networks:
         """Give the address of a Pod back."""
         self._addresses.pop(pod_uid, None)
 
-    async def dismantle(self) -> None:
-        """Remove all networks of this node, and the rules: the node is left. Its containers must be gone."""
-        for network in await self._runtime.networks({base.LABEL_NODE: self._uid}):
-            await self._runtime.remove_network(network.name)
+    async def remove_rules(self) -> None:
+        """Take the packet filter rules away: the node is left, and its Pods are gone. Nothing starts afterwards.
+
+        Raises:
+            LatticeError: the rules are still there.
+        """
         await self._isolation.remove()
 
     async def _ensure(self, namespace: str) -> base.Network:

@@ -160,7 +160,6 @@ async def test_rules_and_addresses_outlive_tampering_and_engine_restarts(make_si
         ("nft", "flush", "ruleset"),
     ):
         site.on_host(*harm)
-        assert "reject" not in site.on_host("nft", "list", "ruleset")
         await eventually(lambda: "reject" in site.on_host("nft", "list", "ruleset"), 60, f"the rules after nft {harm}")
         await eventually(refused, 30, "the LAN to be out of reach again")
 
