@@ -33,15 +33,21 @@ VERBS: Final = {
     "completion": "Print the shell's completion script.",
     "delete": "Delete objects and wait until they are gone.",
     "describe": "Show one object with its conditions and events.",
+    "exec": "Run a command in a container.",
     "get": "List objects, or show some.",
     "kubeconfig": "Print or merge the kubeconfig of a control plane.",
+    "logs": "Print what containers wrote.",
     "node": "Run the agent of this machine, or control the one that runs.",
+    "port-forward": "Forward local ports to a Pod.",
     "restore": "Write a backup into an empty store (offline).",
     "server": "Run the control plane.",
     "up": "Run control plane and agent on this machine.",
     "version": "Print the versions of client and server.",
 }
 """Verb to first line of help: what the list of verbs shows without importing them. A test holds them together."""
+
+_MODULES: Final = {"logs": "podlogs", "port-forward": "portforward"}
+"""Verbs whose module is called otherwise."""
 
 
 class LazyGroup(click.Group):
@@ -55,7 +61,7 @@ class LazyGroup(click.Group):
         """Return a verb's command."""
         if cmd_name not in VERBS:
             return None
-        command: click.Command = importlib.import_module(f"lattice.cli.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"lattice.cli.{_MODULES.get(cmd_name, cmd_name)}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

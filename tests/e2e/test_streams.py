@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from lattice.testing.cluster import LocalCluster
+from lattice.testing.cluster import LATTICE, LocalCluster
 from lattice.testing.kubectl import Kubectl
 from lattice.testing.polling import eventually
+from lattice.testing.processes import Process
 
 pytestmark = [pytest.mark.e2e, pytest.mark.docker, pytest.mark.kubectl, pytest.mark.timeout(300)]
 
@@ -166,4 +167,36 @@ async def test_kubectl_port_forward(cluster: LocalCluster, kubectl: str, tmp_pat
         assert await reader.read() == b""
     writer.close()
     await eventually(lambda: "connection refused" in forwarding.tail(), 30, "the reason")
+    await forwarding.stop()
+
+
+async def test_lattice_logs_exec_and_port_forward(cluster: LocalCluster, kubectl: str, tmp_path: Path) -> None:
+    k = Kubectl(kubectl, cluster.kubeconfig, directory=tmp_path, cache=tmp_path / "kube-cache")
+    await k.ok("create -f -", stdin=manifest("cache", "echo starts; exec redis-server --port 6379 --save ''", image="redis:7"))
+    await k.ok("wait --for=condition=Ready pod/cache --timeout=60s")
+
+    def lattice(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        argv = [*LATTICE, "--kubeconfig", str(cluster.kubeconfig), *arguments]
+        return subprocess.run(argv, input=stdin, capture_output=True, timeout=60)
+
+    assert (await asyncio.to_thread(lattice, "logs", "cache")).stdout.startswith(b"starts\n")
+    assert len((await asyncio.to_thread(lattice, "logs", "pod/cache", "--tail", "1", "--timestamps")).stdout.splitlines()) == 1
+    prefixed = await asyncio.to_thread(lattice, "logs", "cache", "--all-containers", "--since", "1h")
+    assert prefixed.stdout.startswith(b"starts\n")
+    done = await asyncio.to_thread(lattice, "exec", "cache", "--", "sh", "-c", "echo out; echo err >&2; exit 5")
+    assert (done.stdout, done.stderr, done.returncode) == (b"out\n", b"err\n", 5)
+    assert (await asyncio.to_thread(lambda: lattice("exec", "-i", "cache", "--", "cat", stdin=b"x" * 200_000))).stdout == b"x" * 200_000
+    refused = await asyncio.to_thread(lattice, "exec", "cache", "-c", "nope", "--", "true")
+    assert b"container nope is not valid for pod cache" in refused.stderr
+    forwarding = Process(
+        (*LATTICE, "--kubeconfig", str(cluster.kubeconfig), "port-forward", "cache", ":6379"), log=tmp_path / "forward.log"
+    )
+    forwarding.start()
+    found = await eventually(lambda: re.search(r"127\.0\.0\.1:(\d+) -> 6379", forwarding.tail()), 30, "the port")
+    for _ in range(3):
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(found[1]))
+        writer.write(b"PING\r\n")
+        async with asyncio.timeout(30):
+            assert await reader.readline() == b"+PONG\r\n"
+        writer.close()
     await forwarding.stop()
