@@ -135,6 +135,8 @@ class NodeKeeper:
             await self._clock.sleep(HEARTBEAT_S)
 
     async def _register_again(self) -> None:
+        if self._frozen():
+            return
         try:
             await self.register()
         except errors.LatticeError as error:

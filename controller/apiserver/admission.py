@@ -167,8 +167,8 @@ class NodeRestriction:
         return ""
 
     @staticmethod
-    def _lease(node: str, _sub: str, new: Object | None, _old: Object | None) -> str:
-        data = (new or {}).get("metadata", {})
+    def _lease(node: str, _sub: str, new: Object | None, old: Object | None) -> str:
+        data = (new or old or {}).get("metadata", {})
         own = data.get("namespace") == names.NAMESPACE_NODE_LEASE and data.get("name") == node
         return "" if own else f"may only write the Lease {names.NAMESPACE_NODE_LEASE}/{node}"
 

@@ -23,7 +23,7 @@ NODE_RULES: Final[Mapping[tuple[str, str, str], tuple[frozenset[str], str]]] = {
     ("", "nodes", "desired"): (frozenset({"get"}), _OWN),
     ("", "nodes", "line"): (frozenset({"get"}), _OWN),
     ("", "nodes", "streams"): (frozenset({"get"}), _OWN),
-    _LEASES: (frozenset({"get", "create", "update", "patch"}), _OWN),
+    _LEASES: (frozenset({"get", "create", "update", "patch", "delete"}), _OWN),
     ("", "pods", ""): (frozenset({"delete"}), _ANY),
     ("", "pods", "status"): (frozenset({"update", "patch"}), _ANY),
     ("", "events", ""): (frozenset({"create", "patch", "update"}), _ANY),

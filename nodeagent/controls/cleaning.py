@@ -17,7 +17,7 @@ from typing import Final
 
 import orjson
 
-from lattice.api import errors, node, pod
+from lattice.api import errors, lease, meta, names, node, pod
 from lattice.client.client import Client
 from lattice.machinery.clock import Clock
 from nodeagent.config import AgentConfig
@@ -136,7 +136,8 @@ class Cleaner:
             lost = [item.name for item in items if item.kind == "pod" and item.data]
             if lost and not force:
                 raise errors.ConflictError(f"nobody would make these Pods again: {', '.join(lost[:10])}; delete them, or say --force")
-            self._pause.pause(stop=False, reason="this machine leaves the cluster")
+            # Without the server nobody asks for the end of the Pods: nothing may be started in place of what is removed.
+            self._pause.pause(stop=offline, reason="this machine leaves the cluster")
             yield "paused: nothing new starts here"
             if not offline:
                 async for line in self._drain():
@@ -165,8 +166,8 @@ class Cleaner:
         deadline_s = self._clock.monotonic() + DRAIN_LIMIT_S
         while left := [each.name for each in self._desired.shown().values()]:
             if self._clock.monotonic() > deadline_s:
-                names = ", ".join(sorted(left)[:10])
-                raise errors.UnavailableError(f"these Pods have not ended in {DRAIN_LIMIT_S:.0f} s: {names}; the node stays paused")
+                shown = ", ".join(sorted(left)[:10])
+                raise errors.UnavailableError(f"these Pods have not ended in {DRAIN_LIMIT_S:.0f} s: {shown}; the node stays paused")
             if self._desired.held:  # so many removals at once: this is the person that they wait for
                 self._desired.release_removals()
                 self._wake()
@@ -209,10 +210,17 @@ class Cleaner:
         yield f"{item.kind} {item.name} removed"
 
     async def _delete_node(self) -> None:
-        try:
-            await self._client.delete(node.Node, self._config.name)
-        except errors.NotFoundError:
-            logger.info("the Node is gone already")
+        """Delete the Node and its Lease. From now on nothing is written to the server, or the Node would be made again."""
+        self._desired.frozen = "this machine leaves its cluster"
+        kinds: tuple[tuple[type[meta.Object], str | None], ...] = ((lease.Lease, names.NAMESPACE_NODE_LEASE), (node.Node, None))
+        for kind, namespace in kinds:
+            try:
+                await self._client.delete(kind, self._config.name, namespace)
+            except errors.NotFoundError:
+                logger.info("is gone already", extra={"kind": kind.KIND})
+            except errors.LatticeError:
+                self._desired.frozen = ""
+                raise
 
     def _forget(self, *, keep_identity: bool) -> list[str]:
         """Remove our files, and note that this machine has left. The lock stays: it is held until the agent ends."""

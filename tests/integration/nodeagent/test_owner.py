@@ -19,7 +19,7 @@ from controller.apiserver.inprocess import InProcessTransport
 from controller.apiserver.request import User
 from controller.apiserver.server import ApiServer
 from controller.store.opening import StoreConfig, open_stores
-from lattice.api import configmap, errors, event, node, pod
+from lattice.api import configmap, errors, event, lease, node, pod
 from lattice.cli import localapi, main
 from lattice.client.client import Client
 from lattice.machinery.clock import SystemClock
@@ -335,13 +335,39 @@ async def test_leave_moves_the_pods_away_and_removes_what_is_ours(world: World) 
         await asyncio.wait_for(world.ended.wait(), 20)
     assert [each.id for each in await world.runtime.list()] == [foreign]
     assert await world.runtime.volumes({}) == ["data"]
-    with pytest.raises(errors.NotFoundError):
-        await world.admin.get(node.Node, "n1")
+    for kind, namespace in ((node.Node, None), (lease.Lease, "kube-node-lease")):
+        with pytest.raises(errors.NotFoundError):
+            await world.admin.get(kind, "n1", namespace)
     assert {path.name for path in (world.root / "agent").iterdir()} == {"lock", "left.json", "node.json"}
     with pytest.raises(BaseExceptionGroup) as caught:
         async with world.agent():
             pytest.fail("an agent that has left does not come back by itself")
     assert "has left its cluster" in str(caught.value.exceptions[0])
+
+
+async def test_a_machine_leaves_a_server_that_is_gone_for_good(world: World) -> None:
+    async with world.agent() as owner:
+        await until_connected(owner)
+        for number in range(3):
+            await world.bind(f"p{number}")
+            await world.until(f"p{number}", "running")
+    async with world.agent(transport=Dead()) as owner:
+
+        async def listed() -> dict[str, Any]:
+            found = await owner.ask("GET", "/v1/leave")
+            assert len([each for each in found["items"] if each["kind"] == "container"]) == 3
+            return found
+
+        found = await eventually(listed, 20, "the engine to be looked at")
+        with pytest.raises(errors.ServiceUnavailableError):  # asked to tell the server, which does not answer
+            _ = [line async for line in owner.lines("/v1/leave", {"digest": found["digest"], "force": True})]
+        assert await world.running() == {"p0", "p1", "p2"}
+        order = {"digest": found["digest"], "force": True, "offline": True}
+        lines = [line async for line in owner.lines("/v1/leave", order)]
+        assert not any("node n1 deleted" in line for line in lines)
+        await asyncio.wait_for(world.ended.wait(), 20)
+    assert await world.runtime.list() == []
+    assert {path.name for path in (world.root / "agent").iterdir()} == {"lock", "left.json"}
 
 
 async def test_a_failure_is_on_record_without_secrets_and_after_the_container_is_gone(world: World) -> None:
