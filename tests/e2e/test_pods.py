@@ -156,3 +156,44 @@ async def test_hooks_debugging_and_events_with_kubectl(cluster: LocalCluster, ku
     events = await run.ok("get events --field-selector involvedObject.name=lifecycle -o custom-columns=R:.reason --no-headers")
     assert "Killing" in events.split()
     assert "FailedPreStopHook" not in events.split()
+
+
+async def test_several_containers_survive_what_is_done_to_them(cluster: LocalCluster) -> None:
+    """The agent killed: nothing is touched. A container removed by hand: it alone comes back. The pause container: all of them do."""
+
+    async def running() -> dict[str, str]:
+        found = [c for c in await containers_of(cluster) if c["State"] == "running"]
+        return {c["Labels"]["lattice.dev/container"]: c["Id"] for c in found}
+
+    async def replaced(*names: str, before: dict[str, str]) -> dict[str, str]:
+        async def look() -> dict[str, str]:
+            now = await running()
+            assert now.keys() == before.keys(), now
+            assert {name for name in now if now[name] != before[name]} == set(names)
+            return now
+
+        return await eventually(look, 40, f"new containers {names}")
+
+    sidecar = pods.make_container("side", restartPolicy="Always")
+    await cluster.client.create(pods.make_pod("trio", pods.make_container("a"), pods.make_container("b"), initContainers=[sidecar]))
+    await pods.wait_ready(cluster.client, "trio")
+    first = await running()
+    assert first.keys() == {"POD", "side", "a", "b"}
+
+    await cluster.agents[cluster.name].kill9()
+    await cluster.start_agent()
+    await cluster.client.create(pods.make_pod("after"))
+    await pods.wait_ready(cluster.client, "after")
+    await cluster.client.delete(pod.Pod, "after", "default", grace_period_s=1)
+    await pods.wait_gone(cluster.client, "after")
+    assert await running() == first
+
+    await cluster.engine.remove(first["a"])
+    second = await replaced("a", before=first)
+    await cluster.engine.remove(second["POD"])
+    await replaced("POD", "side", "a", "b", before=second)
+    found = await pods.wait_ready(cluster.client, "trio")
+    assert [status.restart_count for status in found.status.container_statuses] == [2, 1]
+    await cluster.client.delete(pod.Pod, "trio", "default")
+    await pods.wait_gone(cluster.client, "trio")
+    assert await containers_of(cluster) == []
