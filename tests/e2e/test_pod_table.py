@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import datetime as dt
 import ipaddress
 import json
@@ -14,11 +16,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from lattice.api import configmap, node, pod, storage
+from lattice.api import configmap, errors, node, pod, storage
 from lattice.testing.cluster import LocalCluster
+from lattice.testing.engine import EngineError
 from lattice.testing.kubectl import Kubectl, table
 from lattice.testing.polling import eventually
 from lattice.testing.processes import free_port
+from lattice.testing.privateregistry import PrivateRegistry
+from lattice.testing.stories import wait_gone
+from nodeagent.runtime.pause import pause_archive
 
 pytestmark = [pytest.mark.e2e, pytest.mark.docker, pytest.mark.timeout(240)]
 FOREVER = ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 3600 & wait $!; done"]
@@ -148,31 +154,19 @@ async def test_volumes_show_their_files_and_keep_their_rules(cluster: LocalClust
     assert seen["ip"] == (await read(cluster, "files")).status.host_ip
 
 
-SERVER = r"""
-import http.server, json, os, signal, ssl, sys, threading
-LOG = "/shared/log"
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        tls = isinstance(self.connection, ssl.SSLSocket)
-        with open(LOG, "a") as log:
-            log.write(json.dumps([self.path, self.headers.get("X-Probe"), tls]) + "\n")
-        sick = self.path == "/live" and not os.path.exists("/shared/cured")
-        self.send_response(500 if sick else 200); self.end_headers()
-    def log_message(self, *_): pass
-def serve(port, tls=False):
-    server = http.server.ThreadingHTTPServer(("", port), Handler)
-    if tls:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER); context.load_cert_chain("/tls/cert", "/tls/key")
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-if os.path.exists("/shared/first"): open("/shared/cured", "w").close()
-open("/shared/first", "w").close()
-serve(8080); serve(8443, True)
-def end(*_):
-    with open("/dev/termination-log", "w") as out: out.write(open(LOG).read()[-3000:])
-    os._exit(0)
-signal.signal(signal.SIGTERM, end)
-threading.Event().wait()
+CONFIG = """
+user root; error_log /dev/null; pid /tmp/nginx.pid; events {}
+http {
+  log_format probe '$request_uri $http_x_probe $scheme'; access_log /shared/log probe;
+  server { listen 8080; location = /live { if (-f /shared/cured) { return 200; } return 500; } location / { return 200; } }
+  server { listen 8443 ssl; ssl_certificate /tls/cert; ssl_certificate_key /tls/key; location / { return 200; } }
+}
+"""
+SERVE = """
+test -e /shared/first && touch /shared/cured; touch /shared/first
+nginx -c /conf/nginx.conf -g 'daemon off;' &
+trap 'kill $!; tail -n 12 /shared/log > /dev/termination-log; exit 0' TERM
+wait
 """
 
 
@@ -200,9 +194,9 @@ async def test_probes_and_hooks_ask_as_they_are_told(cluster: LocalCluster) -> N
     header = {"httpHeaders": [{"name": "X-Probe", "value": "asked"}]}
     quick = {"initialDelaySeconds": 1, "periodSeconds": 1, "timeoutSeconds": 5, "successThreshold": 1, "failureThreshold": 2}
     server = {
-        "name": "server", "image": "python:3.11-slim", "imagePullPolicy": "IfNotPresent", "command": ["python3", "-c", SERVER],
+        "name": "server", "image": "nginx:alpine", "imagePullPolicy": "IfNotPresent", "command": ["sh", "-c", SERVE],
         "ports": [{"name": "plain", "containerPort": 8080, "hostPort": port}, {"name": "tls", "containerPort": 8443}],
-        "volumeMounts": [{"name": "shared", "mountPath": "/shared"}, {"name": "tls", "mountPath": "/tls"}],
+        "volumeMounts": [{"name": name, "mountPath": f"/{name}"} for name in ("shared", "tls", "conf")],
         "startupProbe": {"tcpSocket": {"host": "127.0.0.1", "port": port}, "periodSeconds": 1, "failureThreshold": 60},
         "livenessProbe": {"httpGet": {"path": "/live", "port": "plain", **header}, **quick},
         "readinessProbe": {"httpGet": {"path": "/ready", "port": "tls", "scheme": "HTTPS"}, "periodSeconds": 1},
@@ -218,11 +212,16 @@ async def test_probes_and_hooks_ask_as_they_are_told(cluster: LocalCluster) -> N
         "readinessProbe": {"httpGet": {"host": "127.0.0.1", "port": port}, "periodSeconds": 1},
     }
     volumes = [{"name": "shared", "emptyDir": {}}, {"name": "tls", "secret": {"secretName": "tls"}}]
+    volumes.append({"name": "conf", "configMap": {"name": "conf"}})
+    conf = {"metadata": {"name": "conf", "namespace": "default"}, "data": {"nginx.conf": CONFIG}}
+    await cluster.client.create(configmap.ConfigMap.model_validate(conf))
     await cluster.client.create(make("probed", server, after, volumes=volumes))
 
     async def cured() -> pod.Pod:
         found = await read(cluster, "probed")
-        assert [one.restart_count for one in found.status.container_statuses] == [1, 0], [one.state.to_dict() for one in found.status.container_statuses]
+        assert [one.restart_count for one in found.status.container_statuses] == [1, 0], [
+            one.state.to_dict() for one in found.status.container_statuses
+        ]
         assert all(one.ready for one in found.status.container_statuses), found.status.to_dict()
         return found
 
@@ -233,9 +232,10 @@ async def test_probes_and_hooks_ask_as_they_are_told(cluster: LocalCluster) -> N
     ended = first.last_state.terminated
     assert ended is not None
     assert ended.exit_code == 0
-    asked = [json.loads(line) for line in (ended.message or "").splitlines()]
-    assert ["/live", "asked", False] in asked
-    assert asked[-1] == ["/stopping", "asked", False]  # the hook comes before the signal
+    asked = (ended.message or "").splitlines()
+    assert "/live asked http" in asked
+    assert "/ready - https" in asked
+    assert "/stopping asked http" in asked  # the hook comes before the signal
     assert second.state.running is not None
     assert second.state.running.started_at is not None
     assert ended.started_at is not None
@@ -364,3 +364,37 @@ async def test_processes_names_and_profiles_are_the_pods_own(cluster: LocalClust
         return waiting is not None and waiting.reason == "UnconfinedNotAllowed"
 
     await eventually(refused, 30, "the node to refuse to switch AppArmor off")
+
+
+async def test_a_private_image_comes_with_the_right_password_only(cluster: LocalCluster) -> None:
+    architecture = {"x86_64": "amd64", "aarch64": "arm64"}[(await cluster.engine.call("GET", "/info"))["Architecture"]]
+    layer = pause_archive(architecture)
+    async with PrivateRegistry(layer, ["/pause"], architecture, user="me", password="right") as registry:
+        for name, password in (("good", "right"), ("bad", "wrong")):
+            auth = base64.b64encode(f"me:{password}".encode()).decode()
+            data = json.dumps({"auths": {registry.host: {"auth": auth}}})
+            kind = "kubernetes.io/dockerconfigjson"
+            secret = {"metadata": {"name": name, "namespace": "default"}, "type": kind, "stringData": {".dockerconfigjson": data}}
+            await cluster.client.create(configmap.Secret.model_validate(secret))
+        image = f"{registry.host}/team/app:1"
+        try:
+            await cluster.client.create(make("wrong", {"name": "main", "image": image}, imagePullSecrets=[{"name": "bad"}]))
+
+            async def refused() -> bool:
+                waiting = (await read(cluster, "wrong")).status.container_statuses[0].state.waiting
+                return waiting is not None and waiting.reason in {"ErrImagePull", "ImagePullBackOff"}
+
+            await eventually(refused, 60, "the registry to refuse the wrong password")
+            assert registry.refused
+            await cluster.client.create(
+                make("right", {"name": "main", "image": image, "imagePullPolicy": "Always"}, imagePullSecrets=[{"name": "good"}])
+            )
+            found = await wait_ready(cluster, "right")
+            assert found.status.container_statuses[0].image_id.partition("sha256:")[1]
+        finally:
+            for name in ("wrong", "right"):
+                with contextlib.suppress(errors.NotFoundError):
+                    await cluster.client.delete(pod.Pod, name, "default")
+                    await wait_gone(cluster.client, pod.Pod, name)
+            with contextlib.suppress(EngineError):
+                await cluster.engine.call("DELETE", f"/images/{image}", query={"force": "1"})

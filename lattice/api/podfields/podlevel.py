@@ -4,42 +4,45 @@ from __future__ import annotations
 
 from typing import Final
 
+from lattice.api.podfields import shownby
 from lattice.api.podfields.rows import Row, honoured, inert, refused
-
-_BASIC: Final = "TBD"
 
 POD: Final[tuple[Row, ...]] = (
     *honoured(
-        _BASIC,
+        shownby.MANIFESTS,
         "restartPolicy",
         note="back-off per container: 1 s doubling to 60 s, forgotten after a run of 60 s. A restart makes a new "
         "container with a fresh filesystem",
     ),
-    *honoured(_BASIC, "terminationGracePeriodSeconds"),
-    *honoured(_BASIC, "activeDeadlineSeconds", note="phase `Failed`, reason `DeadlineExceeded`"),
-    *honoured(_BASIC, "shareProcessNamespace"),
-    *honoured(_BASIC, "ephemeralContainers[].targetContainerName", note="`kubectl debug` adds them; each sees the processes of its target"),
-    *honoured(_BASIC, "readinessGates[].conditionType"),
-    *honoured(_BASIC, "nodeName", note="written by the scheduler through `binding`, or given to bypass it"),
-    *honoured(_BASIC, "nodeSelector", whole=True),
-    *honoured(_BASIC, "tolerations[].key", "tolerations[].operator", "tolerations[].value", "tolerations[].effect"),
-    inert("tolerations[].tolerationSeconds", "Pods are not evicted because of a taint"),
-    *honoured(_BASIC, "schedulingGates[].name", note="the scheduler waits until the list is empty; printed as `SchedulingGated`"),
-    *honoured(_BASIC, "priority", note="of the Pods that wait, the higher goes first; nothing is evicted for it"),
-    *honoured(_BASIC, "schedulerName", note="another name than `default-scheduler`: another program has to bind the Pod"),
-    *honoured(_BASIC, "hostname", note="default: the Pod's name, cut at 63 characters"),
-    *honoured(_BASIC, "subdomain", note="`<hostname>.<subdomain>` can be looked up by the Pods of the namespace on the same node"),
-    *honoured(_BASIC, "setHostnameAsFQDN", note="with `subdomain`"),
-    *honoured(_BASIC, "hostAliases[].ip", "hostAliases[].hostnames"),
-    *honoured(_BASIC, "dnsPolicy", note="`None`: only `dnsConfig` counts; all others are `Default`: the node's resolvers"),
-    *honoured(_BASIC, "dnsConfig.nameservers", "dnsConfig.searches", "dnsConfig.options[].name", "dnsConfig.options[].value"),
-    *honoured(_BASIC, "imagePullSecrets[].name", note="`kubernetes.io/dockerconfigjson` and `kubernetes.io/dockercfg`"),
-    *honoured(_BASIC, "securityContext.runAsUser", "securityContext.runAsGroup", "securityContext.runAsNonRoot"),
-    *honoured(_BASIC, "securityContext.supplementalGroups"),
-    *honoured(_BASIC, "securityContext.fsGroup", "securityContext.fsGroupChangePolicy"),
-    *honoured(_BASIC, "securityContext.sysctls[].name", "securityContext.sysctls[].value", note="of the network and IPC namespaces"),
+    *honoured(shownby.GRACE, "terminationGracePeriodSeconds"),
+    *honoured(shownby.MANIFESTS, "activeDeadlineSeconds", note="phase `Failed`, reason `DeadlineExceeded`"),
+    *honoured(shownby.NAMES, "shareProcessNamespace"),
     *honoured(
-        _BASIC,
+        shownby.HOOKS, "ephemeralContainers[].targetContainerName", note="`kubectl debug` adds them; each sees the processes of its target"
+    ),
+    *honoured(shownby.PLACED, "readinessGates[].conditionType"),
+    *honoured(shownby.PLACED, "nodeName", note="written by the scheduler through `binding`, or given to bypass it"),
+    *honoured(shownby.PLACED, "nodeSelector", whole=True),
+    *honoured(shownby.PLACED, "tolerations[].key", "tolerations[].operator", "tolerations[].value", "tolerations[].effect"),
+    inert("tolerations[].tolerationSeconds", "Pods are not evicted because of a taint"),
+    *honoured(shownby.PLACED, "schedulingGates[].name", note="the scheduler waits until the list is empty; printed as `SchedulingGated`"),
+    *honoured(shownby.PLACED, "priority", note="of the Pods that wait, the higher goes first; nothing is evicted for it"),
+    *honoured(shownby.PLACED, "schedulerName", note="another name than `default-scheduler`: another program has to bind the Pod"),
+    *honoured(shownby.PROCESS, "hostname", note="default: the Pod's name, cut at 63 characters"),
+    *honoured(shownby.PROCESS, "subdomain", note="`<hostname>.<subdomain>` can be looked up by the Pods of the namespace on the same node"),
+    *honoured(shownby.NAMES, "setHostnameAsFQDN", note="with `subdomain`"),
+    *honoured(shownby.PROCESS, "hostAliases[].ip", "hostAliases[].hostnames"),
+    *honoured(shownby.PROCESS, "dnsPolicy", note="`None`: only `dnsConfig` counts; all others are `Default`: the node's resolvers"),
+    *honoured(shownby.PROCESS, "dnsConfig.nameservers", "dnsConfig.searches", "dnsConfig.options[].name", "dnsConfig.options[].value"),
+    *honoured(shownby.PRIVATE, "imagePullSecrets[].name", note="`kubernetes.io/dockerconfigjson` and `kubernetes.io/dockercfg`"),
+    *honoured(shownby.PROCESS, "securityContext.runAsUser", "securityContext.runAsGroup", "securityContext.runAsNonRoot"),
+    *honoured(shownby.PROCESS, "securityContext.supplementalGroups"),
+    *honoured(shownby.DIRECTORIES, "securityContext.fsGroup", "securityContext.fsGroupChangePolicy"),
+    *honoured(
+        shownby.PROCESS, "securityContext.sysctls[].name", "securityContext.sysctls[].value", note="of the network and IPC namespaces"
+    ),
+    *honoured(
+        shownby.OWNER,
         "securityContext.seccompProfile.type",
         "securityContext.seccompProfile.localhostProfile",
         "securityContext.appArmorProfile.type",
@@ -49,7 +52,7 @@ POD: Final[tuple[Row, ...]] = (
     inert("securityContext.seLinuxOptions", "containers are not labelled for SELinux here"),
     inert("securityContext.seLinuxChangePolicy", "containers are not labelled for SELinux here"),
     refused("securityContext.windowsOptions", "containers run on Linux only"),
-    *honoured(_BASIC, "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution", whole=True),
+    *honoured(shownby.PLACED, "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution", whole=True),
     inert(
         "affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution",
         "the scheduler looks at required node affinity only",
@@ -59,10 +62,10 @@ POD: Final[tuple[Row, ...]] = (
     inert("topologySpreadConstraints", "the scheduler spreads the replicas of a Workload by itself"),
     inert("priorityClassName", "priority classes do not exist here: set priority"),
     inert("preemptionPolicy", "nothing is evicted to make room"),
-    *honoured(_BASIC, "serviceAccountName", "serviceAccount", note="a name that `fieldRef` can show; no token is mounted"),
+    *honoured(shownby.SHOWN, "serviceAccountName", "serviceAccount", note="a name that `fieldRef` can show; no token is mounted"),
     inert("automountServiceAccountToken", "tokens of service accounts are never mounted", False),
     inert("enableServiceLinks", "there are no Services yet whose variables could be set", True, False),
-    *honoured(_BASIC, "os.name", note="`linux`; `windows` is refused"),
+    *honoured(shownby.PROCESS, "os.name", note="`linux`; `windows` is refused"),
     refused("hostNetwork", "a Pod does not get the node's network: publish ports instead", False),
     refused("hostPID", "a Pod does not see the node's processes", False),
     refused("hostIPC", "a Pod does not share the node's IPC namespace", False),

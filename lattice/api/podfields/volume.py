@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from lattice.api.podfields import shownby
 from lattice.api.podfields.rows import Row, honoured, refused
 
-_BASIC: Final = "TBD"
 _NOWHERE: Final = (
     "this kind of volume is not supported: use persistentVolumeClaim, emptyDir, configMap, secret, projected, downwardAPI or hostPath"
 )
@@ -27,23 +27,27 @@ def _under(prefix: str, *names: str) -> tuple[str, ...]:
 
 
 VOLUMES: Final[tuple[Row, ...]] = (
-    *honoured(_BASIC, "volumes[].name"),
+    *honoured(shownby.SHOWN, "volumes[].name"),
     *honoured(
-        _BASIC,
+        shownby.DIRECTORIES,
         *_under("volumes[].persistentVolumeClaim", "claimName", "readOnly"),
         note="the Docker volume of the bound PersistentVolume, which stays on its node; in use by another running container: waiting, "
         "`VolumeInUse`",
     ),
-    *honoured(_BASIC, "volumes[].emptyDir.medium", "volumes[].emptyDir.sizeLimit", note="goes with the Pod"),
+    *honoured(shownby.DIRECTORIES, "volumes[].emptyDir.medium", "volumes[].emptyDir.sizeLimit", note="goes with the Pod"),
     *honoured(
-        _BASIC, *_under("volumes[].secret", "secretName", "defaultMode", "optional", *_FILES), note="updates reach the files while they run"
+        shownby.FILES,
+        *_under("volumes[].secret", "secretName", "defaultMode", "optional", *_FILES),
+        note="updates reach the files while they run",
     ),
     *honoured(
-        _BASIC, *_under("volumes[].configMap", "name", "defaultMode", "optional", *_FILES), note="updates reach the files while they run"
+        shownby.FILES,
+        *_under("volumes[].configMap", "name", "defaultMode", "optional", *_FILES),
+        note="updates reach the files while they run",
     ),
-    *honoured(_BASIC, *_under("volumes[].downwardAPI", "defaultMode", *_DOWNWARD), note="updates reach the files while they run"),
+    *honoured(shownby.FILES, *_under("volumes[].downwardAPI", "defaultMode", *_DOWNWARD), note="updates reach the files while they run"),
     *honoured(
-        _BASIC,
+        shownby.FILES,
         "volumes[].projected.defaultMode",
         *_under("volumes[].projected.sources[].secret", "name", "optional", *_FILES),
         *_under("volumes[].projected.sources[].configMap", "name", "optional", *_FILES),
@@ -52,7 +56,7 @@ VOLUMES: Final[tuple[Row, ...]] = (
     refused("volumes[].projected.sources[].serviceAccountToken", "tokens of service accounts are not mounted: put one into a Secret"),
     refused("volumes[].projected.sources[].clusterTrustBundle", "trust bundles do not exist here: put the certificates into a ConfigMap"),
     *honoured(
-        _BASIC,
+        shownby.OWNER,
         "volumes[].hostPath.path",
         "volumes[].hostPath.type",
         note="only where the node's owner allows it (`allow_host_paths`)",

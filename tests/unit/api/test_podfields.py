@@ -1,9 +1,14 @@
 """The table of a Pod's fields: complete, without rows of nothing, and the page says the same."""
 
+import ast
+from pathlib import Path
+
 import pytest
 
 from lattice.api import pod, podfields, schema
 from lattice.api.podfields import page
+
+ROOT = Path(__file__).parents[3]
 
 
 def leaves(node, path):
@@ -41,6 +46,23 @@ def test_each_field_has_one_row():
 def test_what_has_no_effect_or_is_refused_says_why(row):
     assert row.note
     assert not row.test
+
+
+def test_honoured_rows_name_a_test_that_exists():
+    missing = set()
+    for row in podfields.ROWS:
+        if row.kind != "honoured":
+            continue
+        name, _, function = row.test.partition("::")
+        file = ROOT / name
+        functions = {
+            node.name
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")) if file.is_file() else ast.parse(""))
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        }
+        if not function or function not in functions or not name.startswith(("tests/e2e/", "tests/contract/")):
+            missing.add((row.path, row.test))
+    assert not missing
 
 
 def test_the_page_has_the_table():
