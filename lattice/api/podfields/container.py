@@ -93,11 +93,10 @@ CONTAINER: Final[tuple[Row, ...]] = (
         shownby.OWNER,
         "securityContext.seccompProfile.type",
         "securityContext.seccompProfile.localhostProfile",
-        "securityContext.appArmorProfile.type",
-        "securityContext.appArmorProfile.localhostProfile",
         note="`Unconfined` only where the node's owner allows it",
     ),
     inert("securityContext.seLinuxOptions", "containers are not labelled for SELinux here"),
     refused("securityContext.procMount", "/proc is always masked", "Default"),
+    refused("securityContext.appArmorProfile", "a container has Docker's profile, where the node has AppArmor", {"type": "RuntimeDefault"}),
     refused("securityContext.windowsOptions", "containers run on Linux only"),
 )
