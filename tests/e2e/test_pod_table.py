@@ -21,8 +21,8 @@ from lattice.testing.cluster import LocalCluster
 from lattice.testing.engine import EngineError
 from lattice.testing.kubectl import Kubectl, table
 from lattice.testing.polling import eventually
-from lattice.testing.processes import free_port
 from lattice.testing.privateregistry import PrivateRegistry
+from lattice.testing.processes import free_port
 from lattice.testing.stories import wait_gone
 from nodeagent.runtime.pause import pause_archive
 
