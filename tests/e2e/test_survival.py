@@ -23,6 +23,7 @@ from lattice.testing.hostile import BEHAVIOURS, HostileProxy
 from lattice.testing.ownengine import OwnEngine
 from lattice.testing.polling import eventually
 from lattice.testing.processes import Process
+from nodeagent.runtime.base import NETWORK_HELPER_IMAGE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(400)]
 IMAGE = "busybox:latest"
@@ -74,7 +75,7 @@ async def world(tmp_path: Path, docker_host: str) -> AsyncIterator[World]:
     """An engine that takes its containers with it when it stops, and an agent that reaches its server through a liar."""
     async with AsyncExitStack() as stack:
         engine = await stack.enter_async_context(OwnEngine("surv", live_restore=False))
-        await engine.load(IMAGE, source=docker_host)
+        await engine.load(IMAGE, NETWORK_HELPER_IMAGE, source=docker_host)
         cluster = await stack.enter_async_context(Cluster(tmp_path / "lattice", docker_host=engine.host))
         await cluster.start_server()
         cluster.client = cluster.client_for("admin-token")
@@ -84,7 +85,7 @@ async def world(tmp_path: Path, docker_host: str) -> AsyncIterator[World]:
         await stack.enter_async_context(line)
         config = cluster.kubeconfig_for(cluster.name, "node-token", url=line.url)
         run_dir = tmp_path / "run"
-        argv = [*LATTICE, "node", "--kubeconfig", str(config), "--name", cluster.name, "--docker-host", engine.host, "--no-isolation"]
+        argv = [*LATTICE, "node", "--kubeconfig", str(config), "--name", cluster.name, "--docker-host", engine.host]
         argv += ["--data-dir", str(tmp_path / "lattice" / f"agent-{cluster.name}"), "--run-dir", str(run_dir)]
         agent = cluster.agents[cluster.name] = Process(argv, log=tmp_path / "agent.log")
         agent.start()
