@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import datetime as dt
 import ipaddress
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +13,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from lattice.api import configmap, errors, node, pod, storage
+from lattice.api import configmap, node, pod, storage
 from lattice.testing.cluster import LocalCluster
-from lattice.testing.engine import EngineError
 from lattice.testing.kubectl import Kubectl, table
 from lattice.testing.polling import eventually
-from lattice.testing.privateregistry import PrivateRegistry
 from lattice.testing.processes import free_port
-from lattice.testing.stories import wait_gone
-from nodeagent.runtime.pause import pause_archive
 
 pytestmark = [pytest.mark.e2e, pytest.mark.docker, pytest.mark.timeout(240)]
 FOREVER = ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 3600 & wait $!; done"]
@@ -363,37 +356,3 @@ async def test_processes_and_names_are_the_pods_own(cluster: LocalCluster) -> No
     said = bytes(await engine.call("POST", f"/exec/{exec_id}/start", body={"Tty": True})).decode().split()
     assert said[0] == "name=web"
     assert int(said[1].removeprefix("others=")) >= 1, said  # it sees the processes of the other container
-
-
-async def test_a_private_image_comes_with_the_right_password_only(cluster: LocalCluster) -> None:
-    architecture = {"x86_64": "amd64", "aarch64": "arm64"}[(await cluster.engine.call("GET", "/info"))["Architecture"]]
-    layer = pause_archive(architecture)
-    async with PrivateRegistry(layer, ["/pause"], architecture, user="me", password="right") as registry:
-        for name, password in (("good", "right"), ("bad", "wrong")):
-            auth = base64.b64encode(f"me:{password}".encode()).decode()
-            data = json.dumps({"auths": {registry.host: {"auth": auth}}})
-            kind = "kubernetes.io/dockerconfigjson"
-            secret = {"metadata": {"name": name, "namespace": "default"}, "type": kind, "stringData": {".dockerconfigjson": data}}
-            await cluster.client.create(configmap.Secret.model_validate(secret))
-        image = f"{registry.host}/team/app:1"
-        try:
-            await cluster.client.create(make("wrong", {"name": "main", "image": image}, imagePullSecrets=[{"name": "bad"}]))
-
-            async def refused() -> bool:
-                waiting = (await read(cluster, "wrong")).status.container_statuses[0].state.waiting
-                return waiting is not None and waiting.reason in {"ErrImagePull", "ImagePullBackOff"}
-
-            await eventually(refused, 60, "the registry to refuse the wrong password")
-            assert registry.refused
-            await cluster.client.create(
-                make("right", {"name": "main", "image": image, "imagePullPolicy": "Always"}, imagePullSecrets=[{"name": "good"}])
-            )
-            found = await wait_ready(cluster, "right")
-            assert found.status.container_statuses[0].image_id.partition("sha256:")[1]
-        finally:
-            for name in ("wrong", "right"):
-                with contextlib.suppress(errors.NotFoundError):
-                    await cluster.client.delete(pod.Pod, name, "default")
-                    await wait_gone(cluster.client, pod.Pod, name)
-            with contextlib.suppress(EngineError):
-                await cluster.engine.call("DELETE", f"/images/{image}", query={"force": "1"})

@@ -28,7 +28,7 @@ CONTAINER: Final[tuple[Row, ...]] = (
     *honoured(shownby.PROCESS, "workingDir", "stdin", "tty"),
     *honoured(shownby.PROCESS, "stdinOnce"),
     *honoured(
-        shownby.KUBECTL, "imagePullPolicy", note="`Always` counts for the first start on a node: a restart never depends on a registry"
+        shownby.PRIVATE, "imagePullPolicy", note="`Always` counts for the first start on a node: a restart never depends on a registry"
     ),
     *honoured(shownby.PROCESS, "env[].name", "env[].value"),
     *honoured(
