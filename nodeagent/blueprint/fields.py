@@ -13,6 +13,8 @@ from typing import Final
 from lattice.api import pod, quantity
 from nodeagent.blueprint.values import Address, ConfigError, Node, missing
 
+ADDRESS_LATER: Final = "\0podIP\0"
+"""Stands for the Pod's address where it is chosen after the blueprint is made; no text of a user's can hold it. See ``with_address``."""
 _KEY = re.compile(r"^metadata\.(labels|annotations)\['([^']+)'\]$")
 _LIMITED_BY_NODE: Final = ("cpu", "memory", "ephemeral-storage")
 _ESCAPES: Final = {'"': '\\"', "\\": "\\\\", "\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v"}
@@ -39,7 +41,7 @@ def field_text(wanted: pod.Pod, path: str, node: Node, address: Address) -> str:
         return simple[path]
     if path in ("status.podIP", "status.podIPs"):
         if not address.ip:
-            raise missing(f"field {path}: the Pod has no address before it starts on a network whose addresses Docker chooses")
+            return ADDRESS_LATER
         return address.ip if path == "status.podIP" else ",".join(filter(None, (address.ip, address.ipv6)))
     if path in ("metadata.labels", "metadata.annotations"):
         return map_text(wanted.metadata.labels if path.endswith("labels") else wanted.metadata.annotations)

@@ -12,7 +12,8 @@ from typing import Any
 import orjson
 
 from lattice.api import pod
-from nodeagent.blueprint.values import Blueprint, Node
+from nodeagent.blueprint.fields import ADDRESS_LATER
+from nodeagent.blueprint.values import Blueprint, Node, missing
 from nodeagent.runtime import base
 
 
@@ -72,6 +73,26 @@ def with_attempt(blueprint: Blueprint, wanted: pod.Pod, *, restarts: int, ports:
     if ports:
         texts[base.LABEL_HOST_PORTS] = host_ports_text(ports)
     return replace(config, name=container_name(wanted, config.labels[base.LABEL_CONTAINER], restarts), labels=texts, ports=ports)
+
+
+def with_address(config: base.ContainerConfig) -> base.ContainerConfig:
+    """Return the configuration with the address of its network where the blueprint left a gap for it.
+
+    Raises:
+        ConfigError: it asks for the address, and its network has none before it starts.
+    """
+    texts = [*(value for _, value in config.env), *(config.entrypoint or ()), *(config.command or ())]
+    if not any(ADDRESS_LATER in text for text in texts):
+        return config
+    if not config.ip:
+        raise missing("field status.podIP: the Pod has no address before it starts, for Docker chooses it on the network of this node")
+    ip = config.ip
+    return replace(
+        config,
+        env=tuple((name, value.replace(ADDRESS_LATER, ip)) for name, value in config.env),
+        entrypoint=None if config.entrypoint is None else tuple(text.replace(ADDRESS_LATER, ip) for text in config.entrypoint),
+        command=None if config.command is None else tuple(text.replace(ADDRESS_LATER, ip) for text in config.command),
+    )
 
 
 def host_ports_text(ports: tuple[base.PortBinding, ...]) -> str:

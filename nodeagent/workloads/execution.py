@@ -61,7 +61,7 @@ class Executor:
             tools.volume_claims[volume] = self._uid
         blueprint = await tools.volumes.prepare(self._uid, blueprint)
         config = spec.with_attempt(blueprint, wanted, restarts=action.restarts, ports=())
-        config = await self._in_network(config, member, wanted)
+        config = spec.with_address(await self._in_network(config, member, wanted))
         if member.role is not Role.PAUSE:
             config = self._with_message(config, member, action.restarts)
         try:
@@ -268,6 +268,6 @@ def blueprint_of(wanted: pod.Pod, member: Member, tools: Tools) -> spec.Blueprin
 
 
 def _address(wanted: pod.Pod, tools: Tools) -> spec.Address:
-    """Return the Pod's address as far as it is known: of the container that holds its network, else the one it had."""
-    held = next((box.ip for box in tools.table.of_pod(wanted.uid) if box.ip), "")
-    return spec.Address(ip=held or wanted.status.pod_ip or "")
+    """Return the address of the container that holds the Pod's network; a container that will hold it gets its own with its network."""
+    holders = [box for box in tools.table.of_pod(wanted.uid) if box.ip and not box.labels.get(base.LABEL_SANDBOX)]
+    return spec.Address(ip=holders[-1].ip if holders and members.needs_pause(wanted.spec) else "")

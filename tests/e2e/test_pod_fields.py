@@ -33,6 +33,7 @@ async def test_a_process_gets_its_environment_names_limits_and_rights(cluster: L
         {"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
         {"name": "APP", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['app']"}}},
         {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+        {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
         {"name": "CPU", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu", "divisor": "1m"}}},
         {"name": "MEMORY", "valueFrom": {"resourceFieldRef": {"resource": "requests.memory", "divisor": "1Mi"}}},
         {"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "login", "key": "password"}}},
@@ -79,6 +80,7 @@ async def test_a_process_gets_its_environment_names_limits_and_rights(cluster: L
     assert (seen["A"], seen["B"], seen["S_MODE"], seen["PASSWORD"]) == ("1", "12 $(A) $(NO)", "fast", "p w")
     assert (seen["POD"], seen["APP"], seen["NODE"], seen["CPU"], seen["MEMORY"]) == ("fields", "fields", "test", "250", "32")
     assert "ABSENT" not in seen
+    assert seen["IP"] == (await cluster.client.get(pod.Pod, "fields", "default")).status.pod_ip
 
     assert (await inside.sh("fields", "hostname; id -u; id -g; cat /proc/sys/net/ipv4/tcp_keepalive_time")).split() == (
         ["web-1", "1000", "3000", "321"]
