@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 LOOK_S: Final = 5.0
 """How often the rules are looked at."""
 _ENGINE_AWAY_S: Final = 0.5
+_TRIES: Final = 3
 _SET_AGAIN_S: Final = 600.0
 """They are set anew from time to time although they look right: the machine may have got other resolvers and routes."""
 _SET_AGAIN_BLIND_S: Final = 300.0
@@ -75,6 +76,8 @@ class Isolation:
         """Why they could not be set the last time."""
         self._print: str | None = None
         """Fingerprint of the rules when they were set; ``None``: they cannot be looked at from here."""
+        self._sees = False
+        """Whether the rules have been seen from here once: then they can be, and where none is seen none is there."""
         self._set_at_s = float("-inf")
         self._lock = asyncio.Lock()
         self.machine = _own_view()
@@ -166,18 +169,22 @@ class Isolation:
             except LatticeError as error:
                 self._failed(before, error)
                 raise
-            self._print = nftables.fingerprint(self._table) or None
             self._known, self._problem, self._set_at_s = True, "", self._clock.monotonic()
             if before:
                 logger.info("the network rules are set", extra={"table": self._table, "seen": self._print is not None})
                 self._changed()
 
     async def _set(self) -> None:
-        for _ in range(2):  # the second time with what the first has taught of the machine
+        """Set the rules, and again with what the first time has taught of the machine, or where somebody removes them at the same time."""
+        for _ in range(_TRIES):
             resolvers = self.machine.resolvers
             self.machine = _with_stub(await self._helper.apply(rules.make_rules(self._uid, self._slots, resolvers)))
-            if set(self.machine.resolvers) == set(resolvers):
+            seen = nftables.fingerprint(self._table) or None
+            gone = seen is None and self._sees
+            if set(self.machine.resolvers) == set(resolvers) and not gone:
+                self._print, self._sees = seen, seen is not None
                 return
+        raise NotIsolatedError("somebody removes the network rules on this machine as soon as they are set")
 
     def _failed(self, before: str, error: LatticeError) -> None:
         self._known, self._problem = False, str(error)[:300]

@@ -154,12 +154,8 @@ async def test_rules_and_addresses_outlive_tampering_and_engine_restarts(make_si
     async def refused() -> bool:
         return await site.says(held, lan.ROUTER) == "refused"
 
-    for harm in (
-        ("nft", "flush", "table", "inet", site.table),
-        ("nft", "delete", "table", "inet", site.table),
-        ("nft", "flush", "ruleset"),
-    ):
-        site.on_host(*harm)
+    for harm in (f"flush table inet {site.table}", f"delete table inet {site.table}", "flush ruleset"):
+        site.on_host("nft", *harm.split())
         await eventually(lambda: "reject" in site.on_host("nft", "list", "ruleset"), 60, f"the rules after nft {harm}")
         await eventually(refused, 30, "the LAN to be out of reach again")
 

@@ -188,7 +188,12 @@ def make_pod(name: str, space: str = "default", pod_ip: str | None = None, **spe
 
 @asynccontextmanager
 async def node(
-    *, isolation: bool = True, image_is_there: bool = True, program: Program | None = None, network_range: str = "10.210.0.0/24"
+    *,
+    isolation: bool = True,
+    image_is_there: bool = True,
+    program: Program | None = None,
+    network_range: str = "10.210.0.0/24",
+    running: bool = True,
 ) -> AsyncIterator[Node]:
     clock = SystemClock()
     runtime = FakeRuntime(clock, images=["busybox:latest", *([HELPER] if image_is_there else [])])
@@ -200,7 +205,8 @@ async def node(
     settings = NetworkSettings(isolation=isolation, network_range=network_range, max_pods=10, helper_image=HELPER)
     networks = Networks(runtime, clock, UID, table, settings, changed=lambda: told.append(networks.fact().reason))
     tasks = TaskOwner("networks")
-    tasks.spawn(networks.run(), name="run")
+    if running:
+        tasks.spawn(networks.run(), name="run")
     try:
         yield Node(runtime, table, networks, told)
     finally:
@@ -322,3 +328,30 @@ async def test_rules_are_set_once_for_many_pods_that_ask_at_the_same_time() -> N
         made = [change for change in one.runtime.changes if change.startswith("create lattice_network")]
         assert len(made) <= 2  # a second time, where the first has told of other resolvers
         assert len(one.names()) == 1
+
+
+@pytest.mark.parametrize("seen", [pytest.param("", id="flushed"), pytest.param("others", id="changed")])
+async def test_rules_that_were_tampered_with_are_set_again_before_the_next_start(seen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = ["as set"]
+    monkeypatch.setattr(nftables, "fingerprint", lambda _table: looks.pop(0) if len(looks) > 1 else looks[0])
+    async with node(running=False) as one:
+        await one.networks.check(make_pod("a"))
+        one.runtime.changes.clear()
+        # What the next start sees; then somebody removes them again while they are set; then they stay.
+        looks[:] = [seen, "", "as set anew"]
+        await one.networks.check(make_pod("a"))
+        assert len([change for change in one.runtime.changes if change.startswith("create lattice_network")]) == 2
+        one.runtime.changes.clear()
+        await one.networks.check(make_pod("b"))
+        assert one.runtime.changes == []
+
+
+async def test_rules_that_somebody_removes_again_and_again_are_said_to_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = ["as set"]
+    monkeypatch.setattr(nftables, "fingerprint", lambda _table: looks[0])
+    async with node(running=False) as one:
+        await one.networks.check(make_pod("a"))
+        looks[0] = ""
+        with pytest.raises(NotIsolatedError, match="as soon as they are set"):
+            await one.networks.check(make_pod("a"))
+        assert one.networks.fact().reason == "RulesFailed"
