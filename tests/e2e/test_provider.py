@@ -184,6 +184,7 @@ async def _leave(cluster: LocalCluster, k: Kubectl) -> None:
     assert refused.returncode == 1
     assert "default/later, default/runs" in refused.stderr
     label = cluster.node_label()
+    assert await cluster.engine.networks(label) != []
     said = await local(cluster, "leave", "--yes", "--force", "--delete-data")
     assert f"node {cluster.name} deleted" in said
     assert "left: the agent of this machine has ended" in said
@@ -192,6 +193,7 @@ async def _leave(cluster: LocalCluster, k: Kubectl) -> None:
     assert await agent.stop() == 0
     assert await cluster.engine.containers(label) == []
     assert await cluster.engine.volumes(label) == []
+    assert await cluster.engine.networks(label) == []
     assert "not found" in await k.fails(f"get node {cluster.name}")
     assert (await k.json("get pods"))["items"] == []
     agent.start()
