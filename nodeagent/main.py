@@ -24,7 +24,7 @@ from lattice.machinery.backoff import Backoff, BackoffPolicy
 from lattice.machinery.clock import Clock, SystemClock
 from lattice.machinery.events import EventRecorder
 from lattice.machinery.tasks import TaskOwner
-from nodeagent import strays
+from nodeagent import memory, strays
 from nodeagent.blueprint.rules import rules_of
 from nodeagent.checkpoint import ClusterMark, DataDirectory
 from nodeagent.config import AgentConfig
@@ -102,7 +102,8 @@ async def run_agent(config: AgentConfig, *, stop: asyncio.Event, runtime: base.R
             runtime = DockerRuntime(config.docker_host)
             stack.push_async_callback(runtime.close)
         transport = config.transport
-        if transport is None:
+        if transport is None:  # this process is an agent and nothing else
+            memory.tune()
             transport = kubeconfig.load(config.kubeconfig).transport()
             stack.push_async_callback(transport.close)
         client = Client(transport, field_manager="lattice-node")
@@ -297,6 +298,7 @@ class _Agent:
                         self._images.run(),
                         self._storage.run(),
                         self._metrics.run(),
+                        memory.keep_small(self._clock),
                         self._networks.run(),
                         self._serve(),
                         self._every_second(),

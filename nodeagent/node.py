@@ -24,6 +24,8 @@ from nodeagent.runtime import base
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_S: Final = 5.0
+_LOOK_S: Final = 30.0
+"""A Node with its images is some ten kilobytes, and the line may be a phone's."""
 STATUS_S: Final = 2.0
 """How often the status is looked at; it is written only when it differs."""
 LEASE_S: Final = 15
@@ -130,6 +132,10 @@ class NodeKeeper:
             try:
                 if not self._frozen():
                     await self._renew()
+                    now_s = self._clock.monotonic()
+                    if now_s - self._beat_at_s > 2 * HEARTBEAT_S:
+                        self._looked_at_s = float("-inf")
+                    self._beat_at_s = now_s
             except errors.LatticeError as error:
                 logger.info("cannot renew the lease", extra={"error": str(error)[:200]})
             await self._clock.sleep(HEARTBEAT_S)
@@ -169,9 +175,12 @@ class NodeKeeper:
         self._written = status
 
     async def _overwritten(self) -> bool:
-        """Return whether the server's Ready condition is not what we wrote last; one read every 10 s tells."""
+        """Return whether the server's Ready condition is not what we wrote last; one read every 30 s tells.
+
+        Sooner after a gap in the heartbeats: then the control plane has most likely written that nothing is known of us.
+        """
         now_s = self._clock.monotonic()
-        if now_s - self._looked_at_s < 2 * HEARTBEAT_S:
+        if now_s - self._looked_at_s < _LOOK_S:
             return False
         self._looked_at_s = now_s
         found = await self._client.get(node.Node, self._config.name)
@@ -180,6 +189,7 @@ class NodeKeeper:
         return (ours and ours.status) != (theirs and theirs.status)
 
     _looked_at_s = float("-inf")
+    _beat_at_s = float("-inf")
 
     async def _renew(self) -> None:
         spec = {

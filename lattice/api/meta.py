@@ -72,6 +72,7 @@ class Model(BaseModel):
         frozen=True,
         extra="ignore",
         use_attribute_docstrings=True,
+        defer_build=True,
         ser_json_timedelta="float",
     )
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Self
 
 
@@ -32,6 +32,8 @@ class Proxy:
         self.port = 0
         self.accepted = 0
         """Connections so far: a client that connects again raises it."""
+        self.to_server_bytes = 0
+        self.to_client_bytes = 0
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -77,7 +79,7 @@ class Proxy:
             far_reader, far_writer = await asyncio.open_connection(*self._target)
             both.add(far_writer)
             self._open |= both
-            await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
+            await asyncio.gather(_copy(reader, far_writer, self._count_sent), _copy(far_reader, writer, self._count_received))
         except OSError:  # the server is away
             return
         finally:
@@ -86,10 +88,17 @@ class Proxy:
             for each in both:
                 each.transport.abort()
 
+    def _count_sent(self, size_bytes: int) -> None:
+        self.to_server_bytes += size_bytes
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _count_received(self, size_bytes: int) -> None:
+        self.to_client_bytes += size_bytes
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, count: Callable[[int], None]) -> None:
     with contextlib.suppress(OSError):
         while data := await reader.read(65536):
+            count(len(data))
             writer.write(data)
             await writer.drain()
         if writer.can_write_eof():

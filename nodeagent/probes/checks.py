@@ -18,7 +18,6 @@ import aiohttp
 from lattice.api import pod
 from lattice.api.errors import LatticeError
 from lattice.machinery.clock import Clock
-from nodeagent.probes import grpchealth
 from nodeagent.runtime import base
 
 OUTPUT_CHARS: Final = 1024
@@ -73,6 +72,8 @@ class Checker:
                 if probe.http_get is not None:
                     return await self._get(target, probe.http_get, agent="lattice-probe/1")
                 if probe.grpc is not None:
+                    from nodeagent.probes import grpchealth  # a megabyte, and few Pods have such probes
+
                     return _grpc(await grpchealth.check(target.ip, probe.grpc.port, probe.grpc.service or ""), probe.grpc.port)
             return _GOOD
         except TimeoutError:
@@ -135,8 +136,12 @@ async def _connect(host: str, port: int) -> Outcome:
     return _GOOD
 
 
+_SERVING: Final = "SERVING"
+"""As ``grpchealth.py`` names it."""
+
+
 def _grpc(status: str, port: int) -> Outcome:
-    if status == grpchealth.SERVING:
+    if status == _SERVING:
         return _GOOD
     return Outcome(success=False, message=f"service unhealthy (responded with {status!r}) on port {port}")
 
