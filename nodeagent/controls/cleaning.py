@@ -27,6 +27,7 @@ from nodeagent.controls.pause import Pause
 from nodeagent.controls.stamps import stamp
 from nodeagent.desired import Desired
 from nodeagent.runtime import base
+from nodeagent.volumes.paths import GuardedPaths
 from nodeagent.workloads.observed import ContainerTable
 
 logger = logging.getLogger(__name__)
@@ -226,6 +227,7 @@ class Cleaner:
         """Remove our files, and note that this machine has left. The lock stays: it is held until the agent ends."""
         lines = []
         root = self._config.data_dir
+        GuardedPaths(self._config.run_directory(self._uid)).remove_all()  # what is mounted there is data of volumes
         keep = {"lock", "node.yaml", LEFT_FILE, *({"node.json"} if keep_identity else ())}
         (root / LEFT_FILE).write_bytes(orjson.dumps({"node": self._config.name, "at": stamp(self._clock.now())}))
         socket = self._config.socket_path()

@@ -144,6 +144,17 @@ class GuardedPaths:
             _let_go(place)
         home.rmdir()
 
+    def remove_all(self) -> None:
+        """Let go the mounts of all Pods, and the directory. To be done before any directory around it is removed with all in it.
+
+        Raises:
+            OSError: something cannot be unmounted; then nothing around it must be removed.
+        """
+        for pod_uid in self.pods():
+            self.remove(pod_uid)
+        if self._root.is_dir():
+            self._root.rmdir()
+
     def pods(self) -> list[str]:
         """Return the uids of the Pods that have mounts here."""
         return sorted(path.name for path in self._root.iterdir()) if self._root.is_dir() else []

@@ -108,6 +108,12 @@ def test_a_mount_stays_when_its_path_is_replaced_and_goes_without_its_data(tmp_p
     guarded.remove("u")
     guarded.remove("u")
     assert guarded.pods() == []
+    handle = paths.open_below(str(data), "old")
+    guarded.bind("w", "main.0", handle)
+    os.close(handle)
+    guarded.remove_all()
+    guarded.remove_all()
+    assert not (tmp_path / "run.paths").exists()
     assert (data / "old" / "kept").read_bytes() == b"k"
     assert (data / "file").read_bytes() == b"f"
 
