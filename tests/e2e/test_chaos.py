@@ -54,7 +54,7 @@ def live_restore() -> bool:
 def allowance_s() -> float:
     """Return how long to wait for convergence: longer where others keep the cores busy, by as much as they do."""
     busy = os.getloadavg()[0] / (os.cpu_count() or 1)
-    return CONVERGED_S * min(8.0, max(1.0, busy))
+    return CONVERGED_S * min(4.0, max(1.0, busy))
 
 
 class Cluster(LocalCluster):
