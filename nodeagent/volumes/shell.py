@@ -80,13 +80,24 @@ class PodVolumes:
         for scratch in blueprint.scratch:
             if scratch.volume in self._made:
                 if not scratch.memory:
-                    await self._runtime.put_archive(container_id, scratch.target, _directory(scratch.mode, scratch.gid))
+                    await self._set(container_id, scratch.target, scratch.mode, scratch.gid)
                 self._made.discard(scratch.volume)
         for owned in blueprint.owned:
             if owned.volume in self._made:
-                await self._runtime.put_archive(container_id, owned.target, _directory(owners.DIRECTORY_BITS | _FRESH_MODE, owned.gid))
+                await self._set(container_id, owned.target, owners.DIRECTORY_BITS | _FRESH_MODE, owned.gid)
         for volume in blueprint.volumes:
             self._made.discard(volume)
+
+    async def _set(self, container_id: base.ContainerId, target: str, mode: int, gid: int) -> None:
+        """Set mode and group of what is mounted at ``target``, from the directory above: Docker skips an archive's own root."""
+        above, _, name = target.rstrip("/").rpartition("/")
+        try:
+            await self._runtime.put_archive(container_id, above or "/", directory_archive(name, mode, gid))
+        except base.RuntimeFailedError as error:
+            if "read-only" not in str(error):
+                raise
+            text = f"{target} cannot be opened to the container's user: with readOnlyRootFilesystem that takes an agent that runs as root"
+            raise ConfigError("Unsupported", text) from error
 
     async def remove(self, pod_uid: str) -> None:
         """Remove what belongs to a Pod alone: its scratch volumes, its files, its mounts. Idempotent; touches no claim's data."""
@@ -179,11 +190,11 @@ def _existing(path: str) -> Path | None:
     return Path(path) if Path(path).is_dir() else None
 
 
-def _directory(mode: int, gid: int) -> bytes:
-    """Return an archive that changes nothing but the mode and group of the directory that it is unpacked in."""
+def directory_archive(name: str, mode: int, gid: int) -> bytes:
+    """Return an archive that changes nothing but mode and group of a directory in the one that it is unpacked in."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as tar:
-        entry = tarfile.TarInfo("./")
+        entry = tarfile.TarInfo(f"{name}/")
         entry.type, entry.mode, entry.gid = tarfile.DIRTYPE, mode, gid
         tar.addfile(entry)
     return stream.getvalue()

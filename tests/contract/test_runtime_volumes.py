@@ -1,7 +1,9 @@
 """Volumes, images and what a container is made from: the same on Docker and on the fake."""
 
 from nodeagent.runtime import base
+from nodeagent.runtime.fake import FakeRuntime
 from nodeagent.runtime.pause import PAUSE_IMAGE, ensure_pause_image
+from nodeagent.volumes.shell import directory_archive
 
 IMAGE = "busybox:latest"
 
@@ -72,3 +74,16 @@ async def test_a_pause_container_runs_from_an_image_made_of_nothing_and_ends_whe
     ended = await runtime.inspect(pause)
     assert ended.state is base.ContainerState.EXITED
     assert ended.exit_code in (0, 143)  # the program's own end, or the fake's for every signal
+
+
+async def test_mode_and_group_of_a_new_volume_are_set_through_a_container_that_was_not_started(runtime: base.Runtime, mark: str) -> None:
+    name = f"contract-{mark}"
+    await runtime.ensure_volume(name, labels={"test": mark})
+    mounts = (base.Mount(kind="volume", source=name, target="/a/b", copy_image=False),)
+    command = ("stat", "-c", "%a %u %g", "/a/b")
+    if isinstance(runtime, FakeRuntime):
+        runtime.exec_results[command] = base.ExecResult(exit_code=0, output="2777 0 77\n")
+    created = await runtime.create(make_config(mark, mounts=mounts))
+    await runtime.put_archive(created, "/a", directory_archive("b", 0o2777, 77))
+    await runtime.start(created)
+    assert (await runtime.exec(created, command, timeout_s=20)).output == "2777 0 77\n"
