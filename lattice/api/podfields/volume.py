@@ -34,7 +34,12 @@ VOLUMES: Final[tuple[Row, ...]] = (
         note="the Docker volume of the bound PersistentVolume, which stays on its node; in use by another running container: waiting, "
         "`VolumeInUse`",
     ),
-    *honoured(shownby.DIRECTORIES, "volumes[].emptyDir.medium", "volumes[].emptyDir.sizeLimit", note="goes with the Pod"),
+    *honoured(
+        shownby.DIRECTORIES,
+        "volumes[].emptyDir.medium",
+        "volumes[].emptyDir.sizeLimit",
+        note="goes with the Pod; `Memory`: in a Pod of one container it is empty after a restart",
+    ),
     *honoured(
         shownby.FILES,
         *_under("volumes[].secret", "secretName", "defaultMode", "optional", *_FILES),
