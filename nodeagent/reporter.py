@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from lattice.api import errors, names, pod
+from lattice.api import errors, meta, names, pod
 from lattice.client.client import STRATEGIC_MERGE_PATCH, Client
 from lattice.machinery.backoff import Backoff
 from lattice.machinery.clock import Clock
@@ -105,7 +105,7 @@ class StatusReporter:
         else:
             published = wanted.metadata.annotations.get(names.ANNOTATION_HOST_PORTS, "")
             held = self._accepted.get(uid) or (wanted.status, published)
-        if held == (status, host_ports):
+        if _unordered(held[0]) == _unordered(status) and held[1] == host_ports:
             return
         is_result = bool(results_of(status) - results_of(held[0]))
         number = self._journal.number()
@@ -261,6 +261,11 @@ def is_overtaken(error: errors.ConflictError) -> bool:
 _MAYBE_GONE = ("reason", "message", "pod_ip", "pod_ips")
 
 
+def _unordered(status: pod.PodStatus) -> pod.PodStatus:
+    """Return a status whose conditions are in one order: the server keeps its own."""
+    return meta.changed(status, conditions=tuple(sorted(status.conditions, key=lambda condition: condition.type)))
+
+
 def _patch(what: Result, number: int) -> dict[str, Any]:
     """Return a strategic merge patch; what the status does not have any more is set to null.
 
@@ -268,7 +273,8 @@ def _patch(what: Result, number: int) -> dict[str, Any]:
     with what this node saw last.
     """
     body = what.status.to_dict()
-    body["conditions"] = [condition for condition in body.get("conditions", ()) if condition["type"] in OURS]
+    absent = {"reason": None, "message": None}  # what a merge would leave there of an earlier state
+    body["conditions"] = [{**absent, **condition} for condition in body.get("conditions", ()) if condition["type"] in OURS]
     if body.get("podIPs"):
         body["podIPs"] = [{"$patch": "replace"}, *body["podIPs"]]
     gone = [name for name in _MAYBE_GONE if getattr(what.status, name) in (None, ())]

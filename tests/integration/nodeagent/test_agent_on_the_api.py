@@ -209,6 +209,7 @@ async def test_a_restarted_agent_touches_nothing(world: World) -> None:
         made = await world.bind("a", {"ports": [{"containerPort": 80}]})
         before = await world.ready("a")
         (container,) = await world.containers(made)
+        assert {condition.reason for condition in before.status.conditions if condition.status == "True"} <= {None, ""}
     if isinstance(world.runtime, FakeRuntime):
         world.runtime.changes.clear()
     async with world.agent():
