@@ -200,3 +200,31 @@ async def test_lattice_logs_exec_and_port_forward(cluster: LocalCluster, kubectl
             assert await reader.readline() == b"+PONG\r\n"
         writer.close()
     await forwarding.stop()
+
+
+async def test_kubectl_logs_of_several_containers_and_debug(cluster: LocalCluster, kubectl: str, tmp_path: Path) -> None:
+    k = Kubectl(kubectl, cluster.kubeconfig, directory=tmp_path, cache=tmp_path / "kube-cache")
+    several = manifest("several", "echo from-main; sleep 1000")
+    image = {"image": "busybox:latest", "imagePullPolicy": "IfNotPresent"}
+    several["spec"]["initContainers"] = [{"name": "first", **image, "command": ["echo", "from-first"]}]
+    several["spec"]["containers"].append({"name": "other", **image, "command": ["sh", "-c", "echo from-other; sleep 1000"]})
+    await k.ok("create -f -", stdin=several)
+    await k.ok("wait --for=condition=Ready pod/several --timeout=90s")
+
+    async def everything() -> bool:
+        found = sorted((await k.ok("logs several --all-containers --prefix")).splitlines())
+        return found == ["[pod/several/first] from-first", "[pod/several/main] from-main", "[pod/several/other] from-other"]
+
+    await eventually(everything, 30, "the log of each container")
+    assert await k.ok("exec several -c other -- echo here") == "here\n"
+    debugging = f"{k.binary} debug -i several --image=busybox:latest --image-pull-policy=IfNotPresent -c dbg --profile=baseline -- sh"
+    done = await asyncio.to_thread(
+        subprocess.run,
+        ["bash", "-c", f"(sleep 8; echo 'echo debug-$((40+2))'; sleep 2; echo exit; sleep 1) | timeout 60 {debugging}"],
+        env={**os.environ, **k.environment},
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    logged = await k("logs several -c dbg")
+    assert "debug-42" in done.stdout + logged.stdout, (done, logged)
