@@ -438,7 +438,8 @@ class Runtime(Protocol):
     async def remove_image(self, image: str) -> bool:
         """Take a name from an image (or remove it by its id); with its last name it goes. Gone already is a success.
 
-        Returns ``False``, and does nothing, while a container is made from it, running or not, or another image builds on it.
+        Returns ``False``, and does nothing, while a container is made from it, running or not, another image builds on it, or (where it was
+        named by its id) it has several names.
         """
         ...
 

@@ -103,6 +103,7 @@ def classify(status: int, message: str, *, doing: str, pulling: bool = False) ->
 
 
 def is_in_use(message: str) -> bool:
-    """Return whether the refusal to remove an image says that it is needed."""
+    """Return whether the refusal to remove an image says that it is needed: by a container, by another image, by another of its names."""
     lower = message.lower()
-    return any(text in lower for text in ("is using its referenced image", "is being used by", "has dependent child images"))
+    needed = ("is using its referenced image", "is being used by", "has dependent child images", "referenced in multiple repositories")
+    return any(text in lower for text in needed)
