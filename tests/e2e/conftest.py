@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -15,6 +16,7 @@ from lattice.testing.controlplane import ControlPlane
 from lattice.testing.kubectl import Kubectl
 from lattice.testing.rawobjects import Collection
 from lattice.testing.replay import unpack
+from nodeagent.volumes.paths import GuardedPaths
 
 
 def _required(variable: str, what: str) -> str:
@@ -37,6 +39,14 @@ def kubectl() -> str:
     return _required("LATTICE_KUBECTL", "no real kubectl, 1.30 or newer")
 
 
+def _let_go(cluster: LocalCluster) -> None:
+    """Unmount and remove what agents keep in /run for Pods that are still there when they are stopped."""
+    for identity in cluster.node_uids() if os.geteuid() == 0 else ():
+        run_directory = Path("/run/lattice") / identity
+        GuardedPaths(run_directory).remove_all()
+        shutil.rmtree(run_directory, ignore_errors=True)
+
+
 @pytest.fixture
 async def make_cluster(tmp_path: Path, docker_host: str) -> AsyncIterator[Callable[..., LocalCluster]]:
     """Build clusters that are torn down at the end of the test, started or not."""
@@ -44,6 +54,7 @@ async def make_cluster(tmp_path: Path, docker_host: str) -> AsyncIterator[Callab
 
         async def make(store: str = "sqlite", *, directory: str = "lattice", start: bool = True, **options: str) -> LocalCluster:
             cluster = LocalCluster(tmp_path / directory, docker_host=docker_host, store=store, **options)
+            stack.callback(_let_go, cluster)
             await stack.enter_async_context(cluster)
             if start:
                 await cluster.start()
