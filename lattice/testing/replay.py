@@ -25,7 +25,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lattice.client import kubeconfig
 from lattice.testing.controlplane import ControlPlane
@@ -110,26 +110,36 @@ async def replay(plane: ControlPlane, mode: str, directory: Path, *, options: tu
     return _read(json.loads(result.read_bytes()), text)
 
 
-def listed_differences(path: Path = DIFFERENCES) -> dict[Item, str]:
+class Listed(NamedTuple):
+    """A difference that tests/replay-differences.toml knows."""
+
+    reason: str
+    race: bool = False
+    """Whether the answer depends on how far a reconciler has come: it may differ or not."""
+
+
+def listed_differences(path: Path = DIFFERENCES) -> dict[Item, Listed]:
     """Return what tests/replay-differences.toml says may differ, and why.
 
     Raises:
         ValueError: an entry stands there twice or gives no reason.
     """
-    listed: dict[Item, str] = {}
+    listed: dict[Item, Listed] = {}
     for entry in tomllib.loads(path.read_text())["difference"]:
         item = (str(entry["mode"]), str(entry["scenario"]), int(entry["item"]))
         if item in listed or item[0] not in MODES or len(entry["reason"].split()) < 4:
             raise ValueError(f"{path.name}: {' '.join(map(str, item))}: needs a mode, a sentence as its reason, and to stand there once")
-        listed[item] = entry["reason"]
+        listed[item] = Listed(entry["reason"], race=bool(entry.get("race")))
     return listed
 
 
-def compare(outcome: Outcome, listed: Mapping[Item, str], mode: str) -> list[str]:
+def compare(outcome: Outcome, listed: Mapping[Item, Listed], mode: str) -> list[str]:
     """Return what is wrong: differences without an entry, entries without a difference, too few that are equal."""
     problems = [f"differs and is not listed: {_shown(item)}\n{what}" for item, what in outcome.differing.items() if item not in listed]
     problems += [
-        f"differs no longer, delete its entry: {_shown(item)}" for item in listed if item[0] == mode and item not in outcome.differing
+        f"differs no longer, delete its entry: {_shown(item)}"
+        for item, entry in listed.items()
+        if item[0] == mode and item not in outcome.differing and not entry.race
     ]
     if outcome.percent < LEAST_EQUAL_PERCENT:
         problems.append(f"{mode}: only {outcome.equal} of {outcome.compared} are equal, {LEAST_EQUAL_PERCENT:g} % are wanted")
