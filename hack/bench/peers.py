@@ -4,7 +4,8 @@
     hack/bench/peers.py [--replicas 1,10,50] [--rounds 3] [--docker-host unix://…] [--out FILE]
 
 * Replicas: a service of n replicas, from the API call until the engine has started the last container; Swarm on an engine of its own
-  (`hack/docker up peer`), Lattice on its engine. Same image, same command, an init process on both sides.
+  (`hack/docker up peer`), Lattice on its engine. Same image, same command, an init process on both sides. Swarm twice: on Docker's default
+  bridge, where containers see those of everybody, and on a bridge network of its own, which is what Lattice gives to each namespace.
 * Recovery: `docker kill` of one replica until its successor has started. Swarm waits 5 s (its default restart delay); the default is
   what its users live with.
 * Ten services in one file: `docker-compose up -d` and `lattice apply -f`, from the start of the command until the tenth container runs.
@@ -25,6 +26,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,8 @@ LABEL_SWARM = "com.docker.swarm.service.name"
 LABEL_LATTICE = "lattice.dev/pod-name"
 LABEL_COMPOSE = "com.docker.compose.service"
 SERVICES = 10
+NETWORK = "bench-net"
+RECOVERY = "recovery after docker kill"
 DEADLINE_S = 180.0
 
 
@@ -74,10 +78,11 @@ class Starts:
         return late[count - 1] - begun_s
 
 
-async def swarm_replicas(engine: Engine, starts: Starts, replicas: int) -> tuple[float, float]:
+async def swarm_replicas(engine: Engine, starts: Starts, replicas: int, network: str | None) -> tuple[float, float]:
     """Return seconds until all replicas of a new service have started, and from a kill to the successor's start."""
     container = {"Image": "busybox:latest", "Command": COMMAND, "Init": True, "StopGracePeriod": 2_000_000_000}
-    service = {"Name": "bench", "TaskTemplate": {"ContainerSpec": container}, "Mode": {"Replicated": {"Replicas": replicas}}}
+    task = {"ContainerSpec": container, "Networks": [{"Target": network}] if network else []}
+    service = {"Name": "bench", "TaskTemplate": task, "Mode": {"Replicated": {"Replicas": replicas}}}
     begun_s = time.time()
     await engine.call("POST", "/services/create", body=service)
     took_s = await starts.after(begun_s, replicas)
@@ -174,25 +179,28 @@ async def measure(cluster: LocalCluster, peer: Engine, options: argparse.Namespa
     async with asyncio.TaskGroup() as group:
         following = [group.create_task(starts.follow()) for starts in (swarm, ours, compose)]
         await lattice_replicas(cluster, ours, 1, -1)  # to warm up
-        await swarm_replicas(peer, swarm, 1)
+        await swarm_replicas(peer, swarm, 1, None)
         for replicas in options.replicas:
             for number in range(options.rounds):
 
-                async def by_swarm(replicas: int = replicas) -> None:
-                    took_s, recovered_s = await swarm_replicas(peer, swarm, replicas)
-                    seen.setdefault((f"{replicas} replicas", "peer"), []).append(took_s)
-                    seen.setdefault(("recovery after docker kill", "peer"), []).append(recovered_s)
+                async def by_swarm(who: str, network: str | None, replicas: int = replicas) -> None:
+                    took_s, recovered_s = await swarm_replicas(peer, swarm, replicas, network)
+                    seen.setdefault((f"{replicas} replicas", who), []).append(took_s)
+                    seen.setdefault((RECOVERY, who), []).append(recovered_s)
 
                 async def by_lattice(replicas: int = replicas, number: int = number) -> None:
                     took_s, recovered_s = await lattice_replicas(cluster, ours, replicas, number)
                     seen.setdefault((f"{replicas} replicas", "Lattice"), []).append(took_s)
-                    seen.setdefault(("recovery after docker kill", "Lattice"), []).append(recovered_s)
+                    seen.setdefault((RECOVERY, "Lattice"), []).append(recovered_s)
 
-                await in_turns(by_swarm, by_lattice)
+                alone = partial(by_swarm, "Swarm, own network", NETWORK)
+                await in_turns(partial(by_swarm, "Swarm, default bridge", None), alone, by_lattice)
         for number in range(options.rounds):
 
             async def by_compose(number: int = number) -> None:
-                seen.setdefault((f"{SERVICES} services", "peer"), []).append(await compose_services(peer, compose, directory, number))
+                seen.setdefault((f"{SERVICES} services", "docker-compose"), []).append(
+                    await compose_services(peer, compose, directory, number)
+                )
 
             async def by_apply(number: int = number) -> None:
                 seen.setdefault((f"{SERVICES} services", "Lattice"), []).append(await lattice_services(cluster, ours, directory, number))
@@ -222,24 +230,25 @@ async def main() -> None:
             ):
                 with suppress(EngineError):  # it is a manager already
                     await peer.call("POST", "/swarm/init", body={"ListenAddr": "127.0.0.1:2377", "AdvertiseAddr": "127.0.0.1"})
+                with suppress(EngineError):  # it is there already
+                    await peer.call("POST", "/networks/create", body={"Name": NETWORK, "Driver": "bridge", "Scope": "swarm"})
                 await cluster.start()
                 seen = await measure(cluster, peer, options, directory)
     finally:
         hack("docker", "wipe", "peer")
-    names = [name for name, who in seen if who == "Lattice"]
     rows = []
-    for name in names:
-        ours, theirs = (report.middle(seen[name, who]) for who in ("Lattice", "peer"))
-        spread = " ".join(f"{value:.2f}" for value in sorted(seen[name, "Lattice"])[:6])
-        spread_peer = " ".join(f"{value:.2f}" for value in sorted(seen[name, "peer"])[:6])
-        rows.append((name, f"{ours:.2f}", f"{theirs:.2f}", f"{theirs / ours:.2f}", spread, spread_peer))
-    headers = ["", "Lattice s", "peer s", "times faster", "Lattice, all", "peer, all"]
+    for name in dict.fromkeys(name for name, _ in seen):
+        ours = report.middle(seen[name, "Lattice"])
+        for who in sorted((who for found, who in seen if found == name), key=lambda who: who != "Lattice"):
+            values = seen[name, who]
+            ratio = f"{report.middle(values) / ours:.2f}"
+            rows.append((f"{name}: {who}", f"{report.middle(values):.2f}", f"{min(values):.2f}", f"{max(values):.2f}", ratio))
+    headers = ["", "median s", "least", "most", "times Lattice's"]
     lines = [
         "# Beside Docker Swarm and docker-compose",
         "",
         f"`hack/bench/peers.py --replicas {','.join(map(str, options.replicas))} --rounds {options.rounds}`; {report.machine()}.",
-        f"Others used {others.share():.0%} of the machine (engines and containers count as others). Medians; the peer of replicas and",
-        f"recovery is Swarm, that of {SERVICES} services docker-compose.",
+        f"Others used {others.share():.0%} of the machine (engines and containers count as others).",
         "",
         *report.table(headers, rows),
     ]
