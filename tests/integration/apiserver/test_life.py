@@ -174,9 +174,18 @@ class TestNodeRestriction:
         for patch in ({"spec": {"taints": [{"key": "a", "effect": "NoSchedule"}]}}, {"spec": {"unschedulable": True}}):
             with pytest.raises(errors.ForbiddenError):
                 await node1.patch(node.Node, "node1", None, patch)
-        for action in (node1.get(node.Node, "node2"), node1.delete(node.Node, "node1"), node1.list(node.Node)):
+        for action in (node1.get(node.Node, "node2"), node1.delete(node.Node, "node2"), node1.list(node.Node)):
             with pytest.raises(errors.ForbiddenError):
                 await action
+
+    async def test_own_node_goes_when_it_holds_no_pods(self, client, node1):
+        await bound_pod(client, node1)
+        with pytest.raises(errors.ForbiddenError, match="while 1 Pods are bound to it"):
+            await node1.delete(node.Node, "node1")
+        await client.delete(pod.Pod, "p", NS, grace_period_s=0)
+        await node1.delete(node.Node, "node1")
+        with pytest.raises(errors.NotFoundError):
+            await client.get(node.Node, "node1")
 
     async def test_own_pods_status_only(self, client, node1, node2):
         await bound_pod(client, node1)
