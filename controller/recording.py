@@ -27,13 +27,6 @@ class Recorder(Protocol):
         ...
 
 
-class NoRecorder:
-    """Tells nobody."""
-
-    def event(self, obj: meta.Object | event.ObjectReference, event_type: EventType, reason: str, message: str) -> None:
-        """See :class:`Recorder`."""
-
-
 def reference(kind: type[meta.Object], namespace: str, name: str, uid: str) -> event.ObjectReference:
     """Return the reference to an object that an event carries."""
     return event.ObjectReference(

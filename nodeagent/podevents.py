@@ -24,9 +24,7 @@ FAILED = "Failed"
 FAILED_POST_START = "FailedPostStartHook"
 FAILED_PRE_STOP = "FailedPreStopHook"
 FAILED_SANDBOX = "FailedCreatePodSandBox"
-SANDBOX_CHANGED = "SandboxChanged"
 DEADLINE_EXCEEDED = "DeadlineExceeded"
-FAILED_MOUNT = "FailedMount"
 
 
 class PodEvents:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -61,18 +61,6 @@ class Strategy:
     check_create: Callable[[Object], list[Cause]] = _no_causes
     prune: Callable[[Object], list[str]] = _no_paths
     warnings: Callable[[Object, Object | None], list[str]] = _no_warnings
-
-
-def _unique(items: Iterable[Mapping[str, Any]], key: str, where: str) -> list[Cause]:
-    seen, causes = set(), []
-    for index, item in enumerate(items):
-        value = item.get(key)
-        if value is None:
-            continue
-        if value in seen:
-            causes.append(shaping.duplicate(f"{where}[{index}].{key}", value))
-        seen.add(value)
-    return causes
 
 
 def _immutable(new: Object, old: Object, *path: str) -> list[Cause]:

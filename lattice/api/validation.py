@@ -77,13 +77,3 @@ def check_qualified_name(value: str) -> str | None:
     if len(name.encode()) > 63:
         return f"name part {_too_long(63)}"
     return None if _NAME_RE.match(name) else QUALIFIED_TEXT
-
-
-def check_path_segment(value: str) -> str | None:
-    """Check a name that needs only to fit into a path."""
-    if value in {".", ".."}:
-        return f"may not be '{value}'"
-    for character in ("/", "%"):
-        if character in value:
-            return f"may not contain '{character}'"
-    return None if len(value.encode()) <= 253 else _too_long(253)

@@ -245,10 +245,6 @@ def _with(obj: dict[str, Any], **metadata: Any) -> dict[str, Any]:
     return {**obj, "metadata": {**obj["metadata"], **metadata}}
 
 
-def _another(obj: dict[str, Any]) -> str:
-    return f"other-{obj['metadata']['uid'][:8]}"
-
-
 def _ending(proxy: HostileProxy) -> list[dict[str, Any]]:
     gone = {"deletionTimestamp": "2020-01-01T00:00:00Z", "deletionGracePeriodSeconds": 0}
     return _added(*(_with(found, **gone) for found in _pods(proxy)))

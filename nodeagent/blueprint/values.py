@@ -153,8 +153,3 @@ class Blueprint:
 
     group: int | None = None
     """Gid of the process next to the image's user; ``config.user`` says nothing."""
-
-    @property
-    def scratch_volumes(self) -> tuple[str, ...]:
-        """Return the names of the Docker volumes of this Pod alone."""
-        return tuple(scratch.volume for scratch in self.scratch)
